@@ -181,7 +181,8 @@ def split_digest_label(name: str) -> tuple[Sha1, str] | None:
 def mount_path(link: FileLink | TreeLink) -> str:
     """Return where ``link`` stands below the mountpoint.
 
-    With a single slash, since some libraries take ``…://`` in a path for a protocol of their own. Labels stay percent-encoded as in the link; names inside a tree are the real ones.
+    With a single slash, since some libraries take ``…://`` in a path for a protocol of their own. Labels stay
+    percent-encoded as in the link; names inside a tree are the real ones.
     """
     if isinstance(link, TreeLink):
         return "sha1dir:/" + "/".join([_digest_label(link), *link.path])
