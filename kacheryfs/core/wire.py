@@ -2,9 +2,9 @@
 
 Goals
 -----
-Plain HTTP/1.1, so that ``curl``, a browser, nginx, a bucket or a CDN can stand in for a peer. Every answer can be verified
-by the asker. Who knows a digest may read it; who doesn't learns nothing. A client needs four round trips at most from a
-name to its first byte, and under 200 KB of metadata for it, at any file size.
+Plain HTTP/1.1, so that ``curl``, a browser, nginx, a bucket or a CDN can stand in for a peer. Every answer can be
+verified by the asker. Who knows a digest may read it; who doesn't learns nothing. A client needs four round trips at
+most from a name to its first byte, and under 200 KB of metadata for it, at any file size.
 
 Non-goals
 ---------
@@ -19,36 +19,40 @@ All are GET (HEAD is answered alike, without the body). ``H`` is a SHA-1 in 40 l
     ``{"protocol": 1, "software": "kacheryfs/0.1.0"}``. A server that answers anything else is a *static* peer: it is
     asked only for ``/sha1/…`` and ``/manifest/…``.
 ``/v1/have?q=Q&q=Q…``
-    ``{"have": [true, false, …]}``, in order, at most 64. ``Q`` is ``SHA-1("kacheryfs-1:" + H)`` in hex: ``H`` itself is told only to who
-    says yes. "Yes" means: some of it, under some manifest.
+    ``{"have": [true, false, …]}``, in order, at most 64. ``Q`` is ``SHA-1("kacheryfs-1:" + H)`` in hex: ``H`` itself is
+    told only to who says yes. "Yes" means: some of it, under some manifest.
 ``/v1/file/H``
-    ``{"size": bytes, "manifest": M or null}`` for a file that this peer shares or has proven, else 404. A peer repeats no
-    claims of others.
+    ``{"size": bytes, "manifest": M or null}`` for a file that this peer shares or has proven, else 404. A peer repeats
+    no claims of others.
 ``/v1/presence/H/M/G``
-    What the peer has of group ``G`` (blocks ``[2048 G, 2048 (G+1))`` of the file under ``M``): a bitmap, block ``i`` of the group is bit
-    ``i % 8`` (least significant first) of byte ``i // 8``; exactly as many bytes as the group's blocks need. 404: nothing under ``M``.
+    What the peer has of group ``G`` (blocks ``[2048 G, 2048 (G+1))`` of the file under ``M``): a bitmap, block ``i`` of
+    the group is bit ``i % 8`` (least significant first) of byte ``i // 8``; exactly as many bytes as the group's blocks
+    need. 404: nothing under ``M``.
 ``/sha1/H``
-    The bytes of a shared original or of a proven file, with ``Range``; 206, 416 and 404 as RFC 9110 says; ``ETag "H"``, immutable.
-    410 Gone: an original that was changed after it was hashed.
+    The bytes of a shared original or of a proven file, with ``Range``; 206, 416 and 404 as RFC 9110 says;
+    ``ETag "H"``, immutable. 410 Gone: an original that was changed after it was hashed.
 ``/v1/blocks/H/M``
-    The same of a file that is present in part; ``Range`` is required, and a span that isn't wholly present is answered 404. The asker must verify.
+    The same of a file that is present in part; ``Range`` is required, and a span that isn't wholly present is answered
+    404. The asker must verify.
 ``/manifest/ab/cd/ef/D``
-    The root, or a group, of a manifest (``core/manifest.py``), under its own digest whose first three bytes are ``ab cd ef``.
+    The root, or a group, of a manifest (``core/manifest.py``), under its own digest whose first three bytes are
+    ``ab cd ef``.
 
 Static layout
 -------------
-Any web server that serves ``sha1/H`` or ``sha1/ab/cd/ef/H`` and ``manifest/ab/cd/ef/D`` from a folder is a peer. A store's own
-folder is laid out so.
+Any web server that serves ``sha1/H`` or ``sha1/ab/cd/ef/H`` and ``manifest/ab/cd/ef/D`` from a folder is a peer. A
+store's own folder is laid out so.
 
 Errors
 ------
-4xx and 5xx carry ``{"error": "one line"}``. 400: not well formed; 404: not here; 405: another method; 410: changed original;
-413/414/431: too large; 416: no such range; 503 with ``Retry-After``: too busy.
+4xx and 5xx carry ``{"error": "one line"}``. 400: not well formed; 404: not here; 405: another method; 410: changed
+original; 413/414/431: too large; 416: no such range; 503 with ``Retry-After``: too busy.
 
 Limits
 ------
-A request's head is at most 16 KiB, a response's head 32 KiB; a request has no body. JSON answers are at most 64 KiB. Redirects are not
-followed, content encodings not accepted. Both sides bound time: a head must come within 10 s, a body must keep moving.
+A request's head is at most 16 KiB, a response's head 32 KiB; a request has no body. JSON answers are at most 64 KiB.
+Redirects are not followed, content encodings not accepted. Both sides bound time: a head must come within 10 s, a body
+must keep moving.
 """
 
 from __future__ import annotations
@@ -60,7 +64,7 @@ from dataclasses import dataclass
 
 from ..errors import PeerLiedError
 from .manifest import GROUP_BLOCKS, MAX_FILE_BYTES
-from .model import Binding, BlockRange, Blake3, ByteRange, Layout, ManifestDigest, Sha1, parse_manifest_digest
+from .model import Binding, Blake3, BlockRange, ByteRange, Layout, ManifestDigest, Sha1, parse_manifest_digest
 
 PROTOCOL = 1
 MAX_HAVE = 64
@@ -185,14 +189,16 @@ def parse_presence(data: bytes, n: int) -> list[bool]:
     return [bool(bits >> i & 1) for i in range(n)]
 
 
-_RANGE = re.compile(r"bytes=(\d{0,20})-(\d{0,20})\Z")
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,20})-(\d{1,20})/(\d{1,20}|\*)\Z")
+# [0-9], since \d takes the digits of every script.
+_RANGE = re.compile(r"bytes=([0-9]{0,20})-([0-9]{0,20})\Z")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,20})-([0-9]{1,20})/([0-9]{1,20}|\*)\Z")
 
 
 def parse_range(header: str, size_bytes: int) -> ByteRange | None:
     """Read a ``Range`` header of one range.
 
-    None: not one that is understood (RFC 9110: then the whole file is sent). An empty range: it can't be satisfied (416).
+    None: not one that is understood (RFC 9110: then the whole file is sent). An empty range: it can't be satisfied
+    (416).
     """
     match = _RANGE.match(header.strip())
     if not match or match.group(1) == match.group(2) == "":
