@@ -1,0 +1,140 @@
+"""Grammar: the commands that offer, and those that tell how things are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .commands import Commands
+
+
+def add_commands(commands: Commands) -> None:
+    _add_share(commands)
+    _add_shares(commands)
+    _add_unshare(commands)
+    _add_serve(commands)
+    _add_peer(commands)
+    _add_status(commands)
+    _add_verify(commands)
+    _add_config(commands)
+
+
+def _add_share(commands: Commands) -> None:
+    share = commands.add(
+        "share",
+        run="sharing:share",
+        help="offer files and folders where they lie; prints one link a PATH",
+        about="Hash files in one pass (SHA-1 and manifest), enter them into the catalog and print one link a PATH, in\n"
+        "order. Nothing is copied or sent; `kacheryfs serve` answers peers. Unchanged files are not read again.",
+        examples=[
+            "kacheryfs share recordings/p2_g0",
+            "kacheryfs share --exclude '*.lf.bin' --dry-run recordings/p2_g0",
+            "kacheryfs share --kachery-storage ~/kachery-storage",
+        ],
+        has_json=True,
+    )
+    share.add_argument("paths", nargs="*", metavar="PATH", help="a file or a folder")
+    share.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out what matches, by name or path below PATH",
+    )
+    share.add_argument("--dry-run", action="store_true", help="tell what would be shared; nothing is hashed or entered")
+    share.add_argument("--force", action="store_true", help='share "/" or a whole home folder all the same')
+    share.add_argument("--kachery-storage", metavar="DIR", help="offer the files of a kachery storage folder")
+
+
+def _add_shares(commands: Commands) -> None:
+    commands.add(
+        "shares",
+        run="sharing:shares",
+        help="list what is shared, and which originals have changed",
+        examples=["kacheryfs shares", "kacheryfs shares --json"],
+        has_json=True,
+    )
+
+
+def _add_unshare(commands: Commands) -> None:
+    unshare = commands.add(
+        "unshare",
+        run="sharing:unshare",
+        help="take shared files out of the catalog; the files themselves stay",
+        examples=["kacheryfs unshare recordings/p2_g0", "kacheryfs unshare sha1dir://2b6f…"],
+        has_json=True,
+    )
+    unshare.add_argument(
+        "targets", nargs="+", metavar="LINK|PATH", help="a link that share printed, or the path it was given"
+    )
+
+
+def _add_serve(commands: Commands) -> None:
+    serve = commands.add(
+        "serve",
+        run="serving:serve",
+        help="answer peers, in the foreground, until Ctrl-C or SIGTERM",
+        about="Answer peers until SIGINT or SIGTERM; the URL that peers use is the first line printed.",
+        examples=["kacheryfs serve", "kacheryfs serve --listen 0.0.0.0:27180"],
+    )
+    serve.add_argument(
+        "--listen",
+        metavar="HOST:PORT",
+        help="default: 127.0.0.1 and the setting's port; port 0 picks a free one",
+    )
+
+
+def _add_peer(commands: Commands) -> None:
+    peer = commands.add(
+        "peer",
+        run="peering:peer",
+        help="add, remove or list the peers that are asked",
+        about="Add, remove or list peers. What is added or removed holds at once in a running mount, and is kept.",
+        examples=[
+            "kacheryfs peer add http://lab2.example:27180",
+            "kacheryfs peer remove http://lab2.example:27180",
+            "kacheryfs peer list --json",
+        ],
+        has_json=True,
+    )
+    peer.add_argument("action", choices=("add", "remove", "list"))
+    peer.add_argument(
+        "url",
+        nargs="?",
+        metavar="URL",
+        help="http://HOST[:PORT] or https://, with a path if it has one",
+    )
+
+
+def _add_status(commands: Commands) -> None:
+    commands.add(
+        "status",
+        run="status:status",
+        help="the mounts, the peers, the store, and what is being fetched or waited for",
+        examples=["kacheryfs status", "kacheryfs status --json"],
+        has_json=True,
+    )
+
+
+def _add_verify(commands: Commands) -> None:
+    verify = commands.add(
+        "verify",
+        run="verifying:verify",
+        help="read local blocks and shared originals again; report and drop what is wrong",
+        about="Read stored blocks and shared originals again and compare them with their digests. Wrong blocks are\n"
+        "dropped and fetched again when needed; a wrong original leaves the catalog (the file itself is not touched).\n"
+        "Exit code 5 if anything was wrong.",
+        examples=["kacheryfs verify", "kacheryfs verify 'sha1://2b6f…/rec.dat?manifest=…'"],
+        has_json=True,
+    )
+    verify.add_argument("links", nargs="*", metavar="LINK", help="only these; everything when none is given")
+
+
+def _add_config(commands: Commands) -> None:
+    commands.add(
+        "config",
+        run="configuration:config",
+        help="the effective settings, and where each came from",
+        examples=["kacheryfs config", "KACHERYFS_READ_TIMEOUT=30 kacheryfs config --json"],
+        has_json=True,
+    )

@@ -1,0 +1,109 @@
+"""Runs a command of ours in the background: a fresh process that tells by a pipe when it can be used.
+
+A fresh process instead of a fork: what was imported may have started threads. It gets no descriptor but the pipe, a
+session of its own, and a log file for stdout and stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .errors import KacheryError
+
+MAX_LOG_BYTES = 10 * 1024 * 1024
+"""A log over this is put aside (``.1``) when the next run begins."""
+MAX_WORD_BYTES = 64 * 1024
+
+
+class BackgroundError(KacheryError):
+    """The process in the background did not come up; message and exit code are its own."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class ReadyPipe:
+    """The background process's end of the pipe: says once how its start went."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._fd = fd
+
+    def tell_ready(self) -> None:
+        self._tell({"ready": True})
+
+    def tell_failed(self, message: str, exit_code: int) -> None:
+        self._tell({"ready": False, "message": message, "exit_code": exit_code})
+
+    def _tell(self, word: Mapping[str, object]) -> None:
+        if self._fd is None:
+            return
+        fd, self._fd = self._fd, None
+        with contextlib.suppress(BrokenPipeError), os.fdopen(fd, "wb") as pipe:  # who started us may be gone
+            pipe.write(json.dumps(word).encode())
+
+
+def run_in_background(arguments: Sequence[str], log_path: Path) -> int:
+    """Start ``kacheryfs ARGUMENTS --ready-fd N`` and wait for its word; returns its pid, else BackgroundError."""
+    read_fd, write_fd = os.pipe()
+    with os.fdopen(read_fd, "rb") as pipe:
+        try:
+            process = _start([*arguments, "--ready-fd", str(write_fd)], log_path, write_fd)
+        finally:
+            os.close(write_fd)
+        try:
+            word = pipe.read(MAX_WORD_BYTES)
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
+    _raise_failure(word, log_path)
+    return process.pid
+
+
+def _start(arguments: Sequence[str], log_path: Path, ready_fd: int) -> subprocess.Popen[bytes]:
+    _put_aside(log_path)
+    with open(log_path, "ab", opener=_open_private) as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", __package__, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(ready_fd,),
+            start_new_session=True,
+            # Where the package lies: -m puts the current folder first on the path, and the user's may hold a trio.py.
+            cwd=Path(__file__).parent.parent,
+            env=_absolute_environment(os.environ),
+        )
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _put_aside(log_path: Path) -> None:
+    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
+        log_path.replace(log_path.with_name(log_path.name + ".1"))
+
+
+def _absolute_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Make relative folders in the environment hold in another working directory too."""
+    return {
+        name: os.path.abspath(value) if value and name.startswith("KACHERYFS_") and name.endswith("DIR") else value
+        for name, value in environ.items()
+    }
+
+
+def _raise_failure(word: bytes, log_path: Path) -> None:
+    try:
+        answer = json.loads(word)
+    except ValueError as exc:
+        raise BackgroundError(f"the process in the background ended early; its log: {log_path}", 8) from exc
+    if not answer["ready"]:
+        raise BackgroundError(answer["message"], answer["exit_code"])
