@@ -1,0 +1,214 @@
+"""One connection to a peer, and one question with its answer on it at a time.
+
+h11 reads heads and chunked bodies. A body with a Content-Length doesn't pass through it: what came along with the head
+is taken back (``trailing_data``), and the rest goes from the socket into the caller's buffer, counted. Each exchange
+has an h11 state of its own (0.1 ms), so that nothing of one answer can be taken for the next.
+"""
+
+from __future__ import annotations
+
+import h11
+import trio
+
+from ..errors import PeerLiedError, PeerUnreachableError
+from .address import PeerAddress
+from .heads import Head, Request
+from .limits import ClientLimits
+from .pace import Pace
+from .seam import within
+from .stats import PeerStats
+from .transport import Transport
+
+_RECEIVE_BYTES = 16 * 1024
+_MAX_INFORMATIONAL = 4
+
+
+class StaleConnectionError(Exception):
+    """A kept connection was closed by the peer before it answered: ask again on a fresh one."""
+
+
+class Connection:
+    """A transport and what was done on it; after an exchange that wasn't read to its end it can only be closed."""
+
+    def __init__(self, transport: Transport, address: PeerAddress, limits: ClientLimits, stats: PeerStats) -> None:
+        self.limits = limits
+        self.idle_since = 0.0
+        self._transport = transport
+        self._address = address
+        self._stats = stats
+        self._is_reused = False
+        self._scratch = memoryview(bytearray(_RECEIVE_BYTES))
+
+    async def ask(self, request: Request) -> Exchange:
+        """Send a request and return its answer once the head is there.
+
+        StaleConnectionError only on a connection that served before. PeerError, OSError, h11.RemoteProtocolError.
+        """
+        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.head_bytes)
+        data = state.send(request.encode(self._address))
+        state.send(h11.EndOfMessage())
+        assert data is not None
+        self._stats.n_requests += 1
+        with within(self.limits.head_s, "no complete answer's head"):
+            await self._send(data)
+            response = await self._receive_head(state, trio.current_time())
+        self._is_reused = True
+        return Exchange(self, state, Head.of(response), is_head_only=request.method == "HEAD")
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        n_bytes = await self._transport.receive_into(buffer)
+        self._stats.bytes_received += n_bytes
+        return n_bytes
+
+    async def receive(self) -> bytes:
+        """Return some bytes, b"" at the end."""
+        return bytes(self._scratch[: await self.receive_into(self._scratch)])
+
+    def note_body(self, n_bytes: int, elapsed_s: float) -> None:
+        self._stats.note_body(n_bytes, elapsed_s)
+
+    def is_quiet(self) -> bool:
+        return self._transport.is_quiet()
+
+    def close(self) -> None:
+        self._transport.close()
+
+    async def _send(self, data: bytes) -> None:
+        try:
+            await self._transport.send_all(data)
+        except OSError as exc:
+            raise self._broken() from exc
+
+    async def _receive_head(self, state: h11.Connection, sent_at: float) -> h11.Response:
+        n_bytes = n_informational = 0
+        while True:
+            event = state.next_event()
+            if isinstance(event, h11.Response):
+                return event
+            if isinstance(event, h11.InformationalResponse):
+                n_informational += 1
+                if n_informational > _MAX_INFORMATIONAL:
+                    raise PeerLiedError(f"it sends more than {_MAX_INFORMATIONAL} heads before its answer")
+                continue
+            assert event is h11.NEED_DATA, event
+            state.receive_data(await self._receive_some_head(is_first=n_bytes == 0, sent_at=sent_at))
+            n_bytes += 1
+
+    async def _receive_some_head(self, *, is_first: bool, sent_at: float) -> bytes:
+        try:
+            data = await self.receive()
+        except OSError as exc:
+            if is_first:
+                raise self._broken() from exc
+            raise
+        if not data:
+            raise self._broken() if is_first else PeerUnreachableError("it closed the connection within a head")
+        if is_first:
+            now = trio.current_time()
+            self._stats.note_round_trip(now - sent_at, now)
+        return data
+
+    def _broken(self) -> Exception:
+        if self._is_reused:
+            return StaleConnectionError()
+        return PeerUnreachableError("it closed the connection without an answer")
+
+
+class Exchange:
+    """An answer whose head is there and whose body is on its way."""
+
+    def __init__(self, connection: Connection, state: h11.Connection, head: Head, *, is_head_only: bool) -> None:
+        self.connection = connection
+        self.head = head
+        self._pace = Pace(connection.limits)
+        self._started_at = trio.current_time()
+        self._n_bytes = 0
+        self._body: _FixedBody | _ChunkedBody
+        if is_head_only or head.status in (204, 304):
+            self._body = _FixedBody(connection, state.trailing_data[0], 0)
+        elif head.is_chunked:
+            self._body = _ChunkedBody(connection, state)
+        else:
+            self._body = _FixedBody(connection, state.trailing_data[0], head.content_length or 0)
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Give at least one byte of the body, 0 at its end; bounded in time, see ClientLimits."""
+        if self._body.is_complete:
+            return 0
+        started_at = trio.current_time()
+        with within(self._pace.wait_s, "no byte of its answer came"):
+            n_bytes = await self._body.receive_into(buffer)
+        now = trio.current_time()
+        self._pace.note(n_bytes, now - started_at)
+        self._n_bytes += n_bytes
+        if self._body.is_complete:
+            self.connection.note_body(self._n_bytes, now - self._started_at)
+        return n_bytes
+
+    @property
+    def may_follow(self) -> bool:
+        """The connection is at rest after exactly this answer, and can be used for another."""
+        return self.head.may_follow and self.head.is_framed and self._body.is_complete and self._body.is_clean
+
+
+class _FixedBody:
+    """A body of a known length; the bytes beyond it that came along are never read as anything."""
+
+    def __init__(self, connection: Connection, early: bytes, n_bytes: int) -> None:
+        self.is_clean = len(early) <= n_bytes
+        self._connection = connection
+        self._early = memoryview(early)[:n_bytes]
+        self._n_left = n_bytes
+
+    @property
+    def is_complete(self) -> bool:
+        return self._n_left == 0
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        if self._early:
+            await trio.lowlevel.checkpoint()
+            n_bytes = min(len(buffer), len(self._early))
+            buffer[:n_bytes] = self._early[:n_bytes]
+            self._early = self._early[n_bytes:]
+        else:
+            n_bytes = await self._connection.receive_into(buffer[: self._n_left])
+        if n_bytes == 0:
+            raise PeerUnreachableError(f"it closed the connection {self._n_left} bytes before its answer's end")
+        self._n_left -= n_bytes
+        return n_bytes
+
+
+class _ChunkedBody:
+    """A body in chunks, unpacked by h11 (copied twice: no server of files does it for a range)."""
+
+    def __init__(self, connection: Connection, state: h11.Connection) -> None:
+        self.is_complete = False
+        self._connection = connection
+        self._state = state
+        self._ready = memoryview(b"")
+
+    @property
+    def is_clean(self) -> bool:
+        return not self._state.trailing_data[0]
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        await trio.lowlevel.checkpoint()
+        while not self._ready and not self.is_complete:
+            await self._next_event()
+        n_bytes = min(len(buffer), len(self._ready))
+        buffer[:n_bytes] = self._ready[:n_bytes]
+        self._ready = self._ready[n_bytes:]
+        return n_bytes
+
+    async def _next_event(self) -> None:
+        event = self._state.next_event()
+        if isinstance(event, h11.Data):
+            self._ready = memoryview(bytes(event.data))
+        elif isinstance(event, h11.EndOfMessage):
+            self.is_complete = True
+        else:
+            assert event is h11.NEED_DATA, event
+            data = await self._connection.receive()
+            if not data:
+                raise PeerUnreachableError("it closed the connection before its answer's end")
+            self._state.receive_data(data)

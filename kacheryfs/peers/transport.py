@@ -1,0 +1,101 @@
+"""Bytes to and from one peer, plain or through TLS, received where the caller wants them.
+
+The socket is non-blocking and asked first; trio is only told to wait when there is nothing. So a body costs one
+system call per receive, no copy and no object. An ``ssl.SSLSocket`` behaves alike but for the exceptions by which it
+says "not yet", and keeps no bytes in a buffer of its own, so that ``is_quiet`` tells the truth.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+import trio
+
+from .address import PeerAddress
+
+
+class Transport:
+    """A connected stream of bytes; raises OSError and trio.ClosedResourceError."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    async def send_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[self._sock.send(rest) :]
+            except (BlockingIOError, ssl.SSLWantWriteError):
+                await trio.lowlevel.wait_writable(self._sock)
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(self._sock)
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        """Wait for bytes, then fill ``buffer`` as far as they are there; 0 at the stream's end. A checkpoint."""
+        n_bytes = self._receive_now(buffer)
+        if n_bytes is not None:
+            await trio.lowlevel.checkpoint()
+            return n_bytes
+        while n_bytes is None:
+            await trio.lowlevel.wait_readable(self._sock)
+            n_bytes = self._receive_now(buffer)
+        return n_bytes
+
+    def is_quiet(self) -> bool:
+        """Tell whether the stream is open and nothing has come; if something has, it is lost."""
+        try:
+            return self._receive_now(memoryview(bytearray(1))) is None
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Close at once, waking who waits (trio.ClosedResourceError); idempotent."""
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+    def _receive_now(self, buffer: memoryview) -> int | None:
+        """Fill ``buffer`` with what is there; None where nothing is, 0 at the end."""
+        n_bytes = 0
+        while n_bytes < len(buffer):
+            try:
+                n_new = self._sock.recv_into(buffer[n_bytes:])
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return n_bytes or None
+            if n_new == 0:
+                break  # where bytes came before it, the next receive meets the end again
+            n_bytes += n_new
+        return n_bytes
+
+
+async def dial(address: PeerAddress, tls: ssl.SSLContext | None) -> Transport:
+    """Connect, to whichever of the name's addresses answers first; OSError (ssl.SSLError is one)."""
+    stream = await trio.open_tcp_stream(address.host, address.port)
+    sock = socket.socket(fileno=stream.socket.detach())
+    sock.setblocking(False)
+    try:
+        return Transport(await _encrypt(sock, address.host, tls) if tls else sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+async def _encrypt(sock: socket.socket, host: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    encrypted = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+    try:
+        await _shake_hands(encrypted)
+    except BaseException:
+        encrypted.close()
+        raise
+    return encrypted
+
+
+async def _shake_hands(encrypted: ssl.SSLSocket) -> None:
+    while True:
+        try:
+            return encrypted.do_handshake()
+        except ssl.SSLWantReadError:
+            await trio.lowlevel.wait_readable(encrypted)
+        except ssl.SSLWantWriteError:
+            await trio.lowlevel.wait_writable(encrypted)
