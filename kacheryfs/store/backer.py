@@ -1,0 +1,149 @@
+"""What a ``StoredFile`` has open on disk, and every change of it: found, made, promoted, left, removed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
+
+from ..core.model import Binding, Layout
+from ..errors import StoreError
+from .backing import Backing
+from .folder import LOCK_TIMEOUT_S, StoreFolder, lock_name
+from .index import Index, Row
+from .partial import find_partial, make_partial, remove_partial
+from .promotion import demote, find_complete, is_at, promote
+
+
+class Backer:
+    """The current backing of one binding. Who reads takes ``backing`` once and stays with it; old ones close with the file."""
+
+    def __init__(self, folder: StoreFolder, index: Index, binding: Binding, layout: Layout) -> None:
+        self._folder = folder
+        self._index = index
+        self._binding = binding
+        self._layout = layout
+        self._lock = threading.Lock()  # Invariant: whoever replaces ``backing`` holds it
+        self.backing = Backing.nothing(layout)
+        self._retired: list[Backing] = []
+        self._is_attached = False
+        self._shuns_complete = False  # the complete file isn't what this binding's manifest says
+
+    def attach(self) -> None:
+        """Open what is on disk, once."""
+        with self._lock:
+            if not self._is_attached:
+                self._is_attached = True
+                with self._folder.trouble.reported():
+                    self._replace(self._find())
+
+    def _find(self) -> Backing | None:
+        if self._binding.manifest is None or not self._folder.is_writable:
+            return self._find_unlocked()
+        with self._hold():
+            return self._find_unlocked()
+
+    def _find_unlocked(self) -> Backing | None:
+        """Open the complete file first: another process may have promoted the partial one at any time before."""
+        if not self._shuns_complete:
+            complete = find_complete(self._folder, self._binding.sha1, self._layout)
+            if complete is not None:
+                return complete
+        return None if self._binding.manifest is None else find_partial(self._folder, self._binding, self._layout)
+
+    def make_writable(self) -> Backing:
+        """Return a backing that takes blocks, or has them all; OSError where neither can be."""
+        backing = self.backing
+        if backing.is_writable:
+            return backing
+        if backing.is_complete:
+            if backing.is_full():
+                return backing
+            self.leave_complete(backing)
+        with self._changing():
+            if not (self.backing.is_writable or self.backing.is_complete):
+                found = self._find_unlocked()
+                if found is None or not (found.is_writable or found.is_complete):
+                    found = make_partial(self._folder, self._binding, self._layout)
+                self._replace(found)
+            return self.backing
+
+    def leave_complete(self, backing: Backing) -> None:
+        """Stop using a complete file that is not what the manifest says: the disk spoilt it, or the manifest is another's."""
+        with self._changing():
+            if self.backing is not backing:
+                return
+            proven = self._index.find_proven(self._binding.sha1)
+            if proven and proven.binding == self._binding and is_at(self._folder, self._binding.sha1, backing.fd):
+                demote(self._folder, self._index, self._binding, backing)
+            self._shuns_complete = True
+            self._replace(self._find_unlocked())
+
+    def write_complete(self, data: bytes | memoryview) -> Backing:
+        """Write a whole file, just proven by its SHA-1, in one step."""
+        with self._changing():
+            self._folder.write_object(self._folder.places.complete(self._binding.sha1), data)
+            self._index.enter(Row(self._binding, self._layout, is_proven=True))
+            self._replace(find_complete(self._folder, self._binding.sha1, self._layout))
+            return self.backing
+
+    def adopt_promoted(self) -> bool:
+        """Take the file for proven where another process has promoted the one that is open here."""
+        with self._lock:
+            if self.backing.fd >= 0 and is_at(self._folder, self._binding.sha1, self.backing.fd):
+                self.backing = self.backing.as_complete()
+        return self.backing.is_complete
+
+    def promote(self, backing: Backing) -> None:
+        """Take the file for proven, and move it to its place; where that can't be it stays partial on disk."""
+        with self._folder.trouble.reported(), self._changing():
+            promote(self._folder, self._index, self._binding, backing)
+        with self._lock:
+            if self.backing is backing:
+                self.backing = backing.as_complete()
+
+    def drop(self) -> None:
+        """Remove presence and data, for every process that has them open."""
+        with self._folder.trouble.reported(), self._changing():
+            places, backing = self._folder.places, self.backing
+            if backing.presence is not None and backing.is_writable:
+                backing.presence.clear_all()
+            if is_at(self._folder, self._binding.sha1, backing.fd):
+                os.unlink(places.complete(self._binding.sha1))
+            if self._binding.manifest is not None:
+                remove_partial(places.partial(self._binding))
+            self._index.forget(self._binding)
+        with self._lock:
+            self._replace(None)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let one process at a time prove this file; the others wait, and find it proven."""
+        with contextlib.ExitStack() as stack:
+            with self._folder.trouble.reported():
+                if self._folder.is_writable:
+                    stack.enter_context(self._folder.locks.hold(lock_name(self._binding) + " prove"))
+            yield
+
+    def _replace(self, backing: Backing | None) -> None:
+        self._retired.append(self.backing)
+        self.backing = Backing.nothing(self._layout) if backing is None else backing
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Hold what it takes to change what is on disk; the folder is made again if somebody removed it."""
+        with self._lock:
+            self._folder.make_ready()
+            with self._hold():
+                yield
+
+    def _hold(self) -> contextlib.AbstractContextManager[None]:
+        return self._folder.locks.hold(lock_name(self._binding), timeout_s=LOCK_TIMEOUT_S)
+
+    def close(self) -> None:
+        with self._lock:
+            for backing in (*self._retired, self.backing):
+                backing.close()
+            self._retired.clear()
+            self.backing = Backing.nothing(self._layout)

@@ -1,0 +1,219 @@
+"""One file of the store, shared by everybody in this process who has it open."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from ..core.manifest import GroupedProof, Proof, VerifiedBlock, binding_of
+from ..core.model import ByteRange, Sha1
+from ..errors import ClaimError, ProofError, StoreError
+from .backer import Backer
+from .backing import Backing
+from .folder import StoreFolder
+from .index import Index, Row
+from .parts import ManifestParts
+from .promotion import sha1_of_file
+
+
+class StoredFile:
+    """The blocks of one binding: which are present, reading them, putting new ones, proving the whole.
+
+    Blocking; every method may be called from any thread, ``is_present``, ``is_checked`` and ``read_now`` from an event loop.
+    """
+
+    def __init__(
+        self,
+        folder: StoreFolder,
+        index: Index,
+        parts: ManifestParts,
+        proof: Proof,
+        release: Callable[[StoredFile], None],
+    ) -> None:
+        self._folder = folder
+        self._index = index
+        self._parts = parts
+        self._proof = proof
+        self._release = release
+        self.layout = proof.layout
+        self.binding = binding_of(proof)
+        self._backer = Backer(folder, index, self.binding, self.layout)
+        self._is_entered = False
+        self.is_dropped = False
+        self.n_openings = 0  # the Store's, under its lock
+
+    @property
+    def proof(self) -> Proof:
+        """What the blocks are verified by."""
+        return self._proof
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the SHA-1 of the whole was found right."""
+        return self._backer.backing.is_complete
+
+    def is_present(self, block: int) -> bool:
+        return self._backer.backing.is_present(block)
+
+    def is_checked(self, block: int) -> bool:
+        """Return whether the block is present and was verified by this process."""
+        return self._backer.backing.is_checked(block)
+
+    def present_count(self) -> int:
+        return self._backer.backing.count_present()
+
+    @property
+    def present_bytes(self) -> int:
+        last = self.layout.n_blocks - 1
+        cut = self.layout.block_bytes - self.layout.block_size(last) if last >= 0 and self.is_present(last) else 0
+        return self.present_count() * self.layout.block_bytes - cut
+
+    def check(self, block: int) -> bool:
+        """Read a present block and verify it; one that is not what it should be is missing from then on."""
+        backing = self._backer.backing
+        if backing.is_checked(block):
+            return True
+        if not backing.is_present(block) or not self._has_group(block):
+            return False
+        if not self._reads_right(backing, block):
+            self._take_back(backing, block)
+            return False
+        backing.mark_checked(block)
+        return self.is_checked(block)
+
+    def _has_group(self, block: int) -> bool:
+        """Return whether the block can be verified; a group that is on disk is taken from there."""
+        proof = self._proof
+        group = proof.missing_group(block)
+        if group is None or not isinstance(proof, GroupedProof):
+            return group is None
+        data = self._parts.find(proof.root.groups[group])
+        if data is not None:
+            proof.add_group(group, data)
+        return data is not None
+
+    def _reads_right(self, backing: Backing, block: int) -> bool:
+        try:
+            self._proof.verify(block, backing.read_block(block))
+        except (ProofError, OSError):  # another digest, cut short, or a bad disk: all mean that the block is missing
+            return False
+        return True
+
+    def _take_back(self, backing: Backing, block: int) -> None:
+        with self._folder.trouble.reported():
+            backing.mark_bad(block)
+            if backing.is_complete:
+                self._backer.leave_complete(backing)
+
+    def read_into(self, span: ByteRange, buffer: memoryview) -> None:
+        """Fill ``buffer`` with bytes whose blocks are all checked; StoreError where that fails."""
+        with self._translated():
+            self._backer.backing.read_into(span, buffer)
+
+    def read_now(self, span: ByteRange, buffer: memoryview) -> bool:
+        """Do the same without waiting for the disk; False where that can't be."""
+        with self._translated():
+            return self._backer.backing.read_now(span, buffer)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            raise StoreError(f"sha1 {self.binding.sha1.short}: reading the store failed: {exc.strerror}") from exc
+
+    def put(self, block: VerifiedBlock) -> bool:
+        """Store a block; False where that can't be done for now, which fails no read."""
+        assert len(block.data) == self.layout.block_size(block.index)
+        if self.is_dropped or self.is_checked(block.index):
+            return not self.is_dropped
+        if not self._folder.space.take(len(block.data)):
+            self._folder.trouble.report("the disk is nearly full")
+            return False
+        with self._folder.trouble.reported():
+            self._put(block)
+            self._folder.trouble.clear()
+            return True
+        return False
+
+    def _put(self, block: VerifiedBlock) -> None:
+        if self.binding.manifest is None:
+            self._backer.write_complete(block.data).mark_checked(block.index)
+            return
+        backing = self._backer.make_writable()
+        if backing.is_writable:
+            backing.write(block)
+            self._enter()
+
+    def _enter(self) -> None:
+        if not self._is_entered:
+            self._index.enter(Row(self.binding, self.layout, is_proven=False))
+            self._is_entered = True
+
+    def prove(self) -> bool:
+        """Hold the whole file against its SHA-1; False where blocks are missing.
+
+        Right: it is proven, and stands in its place under ``sha1/``. Wrong though every block is as the manifest says: the
+        manifest is another file's, what was stored under it is dropped, and ClaimError. Takes a second for 0.7 GB.
+        """
+        if self.is_proven or self.is_dropped:
+            return self.is_proven
+        with self._backer.alone():
+            return self._backer.adopt_promoted() or self._prove(self._backer.backing)
+
+    def _prove(self, backing: Backing) -> bool:
+        if not backing.is_full():
+            return False
+        if self.layout.n_blocks == 0:
+            return self._prove_empty(backing)
+        with self._folder.trouble.reported():
+            backing.sync()
+        found = sha1_of_file(backing.fd, self.layout.size_bytes)
+        if found == self.binding.sha1:
+            self._backer.promote(backing)
+            return True
+        return self._refute(backing, found)
+
+    def _prove_empty(self, backing: Backing) -> bool:
+        if self.binding.sha1 != Sha1.of(b""):
+            return self._refute(backing, Sha1.of(b""))
+        with self._folder.trouble.reported():
+            self._backer.write_complete(b"")
+            return True
+        self._backer.promote(backing)
+        return True
+
+    def _refute(self, backing: Backing, found: Sha1 | None) -> bool:
+        """Find out who is wrong: the disk (its blocks are missing then, False) or the claim (ClaimError)."""
+        spoilt = [block for block in range(self.layout.n_blocks) if self._is_spoilt(backing, block)]
+        for block in spoilt:
+            self._take_back(backing, block)
+        if spoilt or found is None:
+            return False
+        self.drop()
+        manifest = self.binding.manifest.short if self.binding.manifest else "none"
+        raise ClaimError(
+            f"sha1 {self.binding.sha1.short}: its blocks are as manifest {manifest} says, but the whole has SHA-1 {found.short}: "
+            "the claim was false, and what was stored under it is removed; read it by a link with its own manifest"
+        )
+
+    def _is_spoilt(self, backing: Backing, block: int) -> bool:
+        return self._has_group(block) and not self._reads_right(backing, block)
+
+    def drop(self) -> None:
+        """Remove what is stored under this binding, for every process: its claim was false."""
+        self.is_dropped = True
+        self._backer.drop()
+
+    def attach(self, proof: Proof) -> None:
+        """Open what is on disk, and verify by ``proof`` from now on: the latest has the groups that are asked for."""
+        self._proof = proof
+        self._backer.attach()
+
+    def close(self) -> None:
+        """Give up one opening; the last one closes the descriptors."""
+        self._release(self)
+
+    def detach(self) -> None:
+        """Close the descriptors; the Store's, after the last opening was given up."""
+        self._backer.close()

@@ -1,0 +1,130 @@
+"""The store's folder: made, versioned, locked and written to; everything that may fail when a disk is full or read-only."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+from ..core.model import Binding
+from ..errors import StoreError
+from .locks import Locks
+from .places import Places, partial_name
+from .space import FreeSpace
+from .trouble import Trouble
+
+VERSION = "kacheryfs-store 1\n"
+LOCK_TIMEOUT_S = 5.0
+"""The lock of a file is held for a few renames; a holder that takes longer is stopped, and then memory must do."""
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_IGNORED = frozenset({"lost+found"})
+
+
+class StoreFolder:
+    """The folder of one store; ``prepare`` may be called again at any time and makes what is missing."""
+
+    def __init__(self, root: Path, min_free_fraction: float) -> None:
+        self.places = Places(root)
+        self.space = FreeSpace(root, min_free_fraction)
+        self.trouble = Trouble(root)
+        self.locks = Locks(self.places.lock)
+        self.is_writable = False
+
+    def start(self) -> None:
+        """Check the version and make the folders; a folder that can't be written is used for reading."""
+        root = self.places.root
+        try:
+            self.prepare()
+            self._remove_leftovers()
+        except OSError as exc:
+            if not root.is_dir() and exc.errno not in _FULL:
+                raise StoreError(
+                    f"store {root}: can't be made: {exc.strerror}; name another folder with --store"
+                ) from exc
+            self.trouble.report(exc.strerror or str(exc))
+
+    def prepare(self) -> None:
+        """Make what is missing of the folder; OSError where it can't be, StoreError where it is something else."""
+        self.is_writable = False
+        self._check_version()
+        self.places.root.mkdir(parents=True, exist_ok=True)
+        self.places.temporary.mkdir(exist_ok=True)
+        if not self.places.version.exists():
+            self.write_object(self.places.version, VERSION.encode())
+        with self.locks.hold("prepare", timeout_s=LOCK_TIMEOUT_S):
+            self.is_writable = True
+
+    def make_ready(self) -> None:
+        """Prepare the folder where it isn't: it could not be written so far, or somebody removed it."""
+        if not self.is_writable or not self.places.version.exists():
+            self.prepare()
+
+    def _check_version(self) -> None:
+        root = self.places.root
+        try:
+            text = self.places.version.read_bytes()[:100].decode("ascii", "replace")
+        except FileNotFoundError:
+            _check_is_empty(root)
+            return
+        if text != VERSION:
+            raise StoreError(
+                f"store {root}: its version is {text.strip()!r}, this kacheryfs reads {VERSION.strip()!r}; "
+                "use a newer kacheryfs or name another folder with --store"
+            )
+
+    def write_object(self, path: Path, data: bytes | memoryview, *, is_synced: bool = False) -> None:
+        """Put ``data`` at ``path`` in one step: nobody ever sees a part of it. OSError where that fails."""
+        temporary = self.places.temporary / secrets.token_hex(8)
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)  # tells _remove_leftovers that its writer lives
+            _write_all(fd, memoryview(data))
+            if is_synced:
+                os.fsync(fd)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(temporary, path)
+        except BaseException:
+            _unlink(temporary)
+            raise
+        finally:
+            os.close(fd)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what a killed process left half written."""
+        for path in self.places.temporary.iterdir():
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _unlink(path)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+
+
+def lock_name(binding: Binding) -> str:
+    return partial_name(binding) if binding.manifest is not None else binding.sha1.hex
+
+
+def _check_is_empty(root: Path) -> None:
+    """Refuse a folder of other things: what lies there would be taken for proven files, or be removed."""
+    strangers = {path.name for path in root.iterdir()} - _IGNORED - {"tmp"} if root.is_dir() else None
+    if strangers:
+        raise StoreError(
+            f"store {root}: it holds other things ({min(strangers)!r}, …); name an empty or new folder with --store"
+        )
+
+
+def _write_all(fd: int, data: memoryview) -> None:
+    done = 0
+    while done < len(data):
+        done += os.write(fd, data[done:])
+
+
+def _unlink(path: Path) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return

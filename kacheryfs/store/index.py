@@ -1,0 +1,150 @@
+"""The store's index: which files it has something of, by the question that a peer asks. It can be made again from the folders.
+
+Only what names can't say is here alone: the manifest that a complete file was proven with. Every answer is held against the disk by
+the caller; an index that can't be read or written costs an answer, never a read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.model import Binding, Layout, Sha1, parse_manifest_digest, salted
+
+logger = logging.getLogger(__name__)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS file (
+    sha1 BLOB NOT NULL, manifest TEXT NOT NULL, salted BLOB NOT NULL, size_bytes INTEGER NOT NULL,
+    block_bytes INTEGER NOT NULL, is_proven INTEGER NOT NULL, PRIMARY KEY (sha1, manifest)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS by_salted ON file (salted);
+"""
+_COLUMNS = "sha1, manifest, size_bytes, block_bytes, is_proven"
+_BUSY_TIMEOUT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A file that the store has, or had, something of."""
+
+    binding: Binding
+    layout: Layout
+    is_proven: bool
+
+
+class Index:
+    """The SQLite database of one store; usable from any thread."""
+
+    def __init__(self, path: Path, find_rows: Callable[[], Iterable[Row]]) -> None:
+        self._path = path
+        self._find_rows = find_rows
+        self._lock = threading.Lock()
+        self._database: sqlite3.Connection | None = None
+
+    def enter(self, row: Row) -> None:
+        """Enter a file; a proven one takes the place of what its SHA-1 was proven with before, a partial one of nothing."""
+        if row.is_proven and row.binding.manifest is not None:
+            self._run("UPDATE file SET is_proven = 0 WHERE sha1 = ?", row.binding.sha1.raw)
+        self._run(
+            f"INSERT OR {'REPLACE' if row.is_proven else 'IGNORE'} INTO file VALUES (?, ?, ?, ?, ?, ?)", *_values(row)
+        )
+
+    def forget(self, binding: Binding) -> None:
+        self._run("DELETE FROM file WHERE sha1 = ? AND manifest = ?", binding.sha1.raw, _manifest_text(binding))
+
+    def find_proven(self, sha1: Sha1) -> Row | None:
+        rows = self._select("WHERE sha1 = ? AND is_proven ORDER BY manifest DESC", sha1.raw)
+        return rows[0] if rows else None
+
+    def find_salted(self, digest: Sha1) -> list[Row]:
+        return self._select("WHERE salted = ?", digest.raw)
+
+    def rows(self) -> list[Row]:
+        return self._select("ORDER BY sha1, manifest")
+
+    def close(self) -> None:
+        with self._lock:
+            self._disconnect()
+
+    def _select(self, where: str, *values: object) -> list[Row]:
+        return [_row(*found) for found in self._run(f"SELECT {_COLUMNS} FROM file {where}", *values)]
+
+    def _run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
+        with self._lock:
+            for is_last in (False, True):
+                try:
+                    return self._connect().execute(statement, values).fetchall()
+                except sqlite3.Error as exc:
+                    self._recover(exc, is_last)
+        return []
+
+    def _recover(self, error: sqlite3.Error, is_last: bool) -> None:
+        """Start again: the folder may have been removed, or the database be damaged; then it is made anew."""
+        self._disconnect()
+        if is_last:
+            logger.warning("store index %s: can't be used for now: %s", self._path, error)
+        elif not isinstance(error, sqlite3.OperationalError):
+            logger.warning("store index %s: damaged (%s), made again from the folders", self._path, error)
+            for ending in ("", "-wal", "-shm"):
+                with contextlib.suppress(OSError):
+                    self._path.with_name(self._path.name + ending).unlink()
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._database is None:
+            self._database = self._open()
+        return self._database
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                self._database.close()
+            self._database = None
+
+    def _open(self) -> sqlite3.Connection:
+        is_new = not self._path.exists()
+        try:
+            database = _connect(str(self._path))
+            database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
+        except sqlite3.OperationalError:
+            return _open_read_only(self._path)
+        if is_new:
+            database.executemany(
+                "INSERT OR IGNORE INTO file VALUES (?, ?, ?, ?, ?, ?)", map(_values, self._find_rows())
+            )
+        return database
+
+
+def _connect(path: str, *, is_uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(path, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=is_uri)
+
+
+def _open_read_only(path: Path) -> sqlite3.Connection:
+    """Open as it lies there; ``immutable`` because a database in WAL mode needs to write beside itself otherwise."""
+    database = _connect(path.absolute().as_uri() + "?mode=ro&immutable=1", is_uri=True)
+    database.execute("SELECT count(*) FROM file")
+    return database
+
+
+def _manifest_text(binding: Binding) -> str:
+    return binding.manifest.hex if binding.manifest is not None else ""
+
+
+def _values(row: Row) -> tuple[object, ...]:
+    sha1 = row.binding.sha1
+    sizes = (row.layout.size_bytes, row.layout.block_bytes)
+    return (sha1.raw, _manifest_text(row.binding), salted(sha1).raw, *sizes, row.is_proven)
+
+
+def _row(sha1: object, manifest: object, size_bytes: object, block_bytes: object, is_proven: object) -> Row:
+    assert isinstance(sha1, bytes)
+    assert isinstance(size_bytes, int)
+    assert isinstance(block_bytes, int)
+    digest = parse_manifest_digest(str(manifest)) if manifest else None
+    binding = Binding(Sha1(sha1), digest, None if digest else size_bytes)
+    return Row(binding, Layout(size_bytes, block_bytes), bool(is_proven))

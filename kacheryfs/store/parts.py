@@ -1,0 +1,44 @@
+"""Roots and groups of manifests on disk, under their own BLAKE3: proven again whenever they are read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from ..core.manifest import MAX_ROOT_BYTES
+from ..core.model import Blake3
+from .folder import StoreFolder
+
+
+class ManifestParts:
+    """The folder ``manifest/`` of one store."""
+
+    def __init__(self, folder: StoreFolder) -> None:
+        self._folder = folder
+
+    def find(self, digest: Blake3) -> bytes | None:
+        """Return the part with this digest; a damaged one is removed, and None."""
+        path = self._folder.places.manifest_part(digest)
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_ROOT_BYTES + 1)
+        except OSError:  # absent, or unreadable: fetched again
+            return None
+        if Blake3.of(data) == digest:
+            return data
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        return None
+
+    def put(self, digest: Blake3, data: bytes) -> bool:
+        """Keep a proven part; False where nothing can be stored for now."""
+        assert Blake3.of(data) == digest, "only what was proven is kept"
+        folder = self._folder
+        if not folder.space.take(len(data)):
+            folder.trouble.report("the disk is nearly full")
+            return False
+        with folder.trouble.reported():
+            folder.make_ready()
+            folder.write_object(folder.places.manifest_part(digest), data)
+            return True
+        return False

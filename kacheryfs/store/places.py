@@ -1,0 +1,68 @@
+"""Where things lie below the store's folder, and what the names there mean."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.model import Binding, Blake3, Sha1, parse_manifest_digest
+from ..core.wire import fan_out
+
+DATA = "data"
+PRESENT = "present"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The paths of one store."""
+
+    root: Path
+
+    @property
+    def version(self) -> Path:
+        return self.root / "VERSION"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "lock"
+
+    @property
+    def index(self) -> Path:
+        return self.root / "index.sqlite"
+
+    @property
+    def temporary(self) -> Path:
+        return self.root / "tmp"
+
+    @property
+    def completes(self) -> Path:
+        return self.root / "sha1"
+
+    @property
+    def partials(self) -> Path:
+        return self.root / "partial"
+
+    def complete(self, sha1: Sha1) -> Path:
+        """Return the place of a whole, proven file: the lineage's layout."""
+        return self.completes / fan_out(sha1)
+
+    def manifest_part(self, digest: Blake3) -> Path:
+        return self.root / "manifest" / fan_out(digest)
+
+    def partial(self, binding: Binding) -> Path:
+        """Return the folder of a file that isn't proven yet; only bindings with a manifest have one."""
+        return self.partials / binding.sha1.hex[:2] / partial_name(binding)
+
+
+def partial_name(binding: Binding) -> str:
+    assert binding.manifest is not None, "a file of one block is written whole"
+    return f"{binding.sha1.hex}-{binding.manifest.hex}"
+
+
+def parse_partial_name(name: str) -> Binding | None:
+    """Return the binding that a folder below ``partial/`` belongs to, None for anything else there."""
+    sha1, _, manifest = name.partition("-")
+    try:
+        return Binding(Sha1.from_hex(sha1), parse_manifest_digest(manifest))
+    except ValueError:
+        return None

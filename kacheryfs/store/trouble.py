@@ -1,0 +1,61 @@
+"""Says once that nothing can be stored for now, and once that it can again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ..errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+_WARN_AGAIN_S = 60.0
+"""Around the limit of a full disk single blocks still fit: not a warning for each."""
+
+
+class Trouble:
+    """Whether writing to the store fails at the moment. Reads go on from the network and memory."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._root = root
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._is_reported = False
+        self._last_warning_s = float("-inf")
+
+    def report(self, reason: str) -> None:
+        """Log one warning at the start of a bad time; quiet (debug) after it."""
+        with self._lock:
+            now = self._clock()
+            is_news = not self._is_reported and now >= self._last_warning_s + _WARN_AGAIN_S
+            self._is_reported = True
+            if is_news:
+                self._last_warning_s = now
+        level = logging.WARNING if is_news else logging.DEBUG
+        logger.log(
+            level,
+            "store %s: not keeping blocks for now: %s. Reads go on; see to its disk or name another",
+            self._root,
+            reason,
+        )
+
+    @contextlib.contextmanager
+    def reported(self) -> Iterator[None]:
+        """Report what the disk refuses inside, and go on after it: no read depends on it."""
+        try:
+            yield
+        except OSError as exc:
+            self.report(exc.strerror or str(exc))
+        except StoreError as exc:
+            self.report(str(exc))
+
+    def clear(self) -> None:
+        """Note that something was stored."""
+        if self._is_reported:
+            with self._lock:
+                self._is_reported = False
+            logger.info("store %s: keeping blocks again", self._root)
