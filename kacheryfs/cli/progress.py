@@ -45,6 +45,11 @@ class Progress:
             self.done_bytes += n_bytes
             self._show()
 
+    def set(self, done_bytes: int, total_bytes: int) -> None:
+        with self._lock:
+            self.done_bytes, self.total_bytes = done_bytes, total_bytes
+            self._show()
+
     def set_total(self, total_bytes: int) -> None:
         with self._lock:
             self.total_bytes = total_bytes

@@ -1,0 +1,154 @@
+"""Puts fetched files in their places: beside the place first, and under its name only when its SHA-1 is right."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import stat
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ..core.model import Sha1
+from ..core.request import FileRequest
+from ..errors import InputError, ProofError
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from ..mount.engine import Engine, LocatedFile
+
+CHUNK_BYTES = 1024 * 1024
+MAX_NAME_BYTES = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One file to write: its place, what it is, and where it stands until it is whole."""
+
+    path: Path
+    request: FileRequest
+    part: Path
+
+
+def part_path(path: Path, taken: Collection[Path] = ()) -> Path:
+    """Return ``PATH.part``, or something like it where that is too long or a name of the folder that is fetched."""
+    part = path.with_name(path.name + ".part")
+    while part in taken:
+        part = part.with_name(part.name + ".part")
+    name = os.fsencode(part.name)
+    if len(name) > MAX_NAME_BYTES:
+        return path.with_name(f".{hashlib.sha1(name).hexdigest()}.part")
+    return part
+
+
+class Landing:
+    """Writes files and counts them; the store keeps what was fetched, so what fails goes on where it stopped."""
+
+    def __init__(self, path: Path, *, is_forced: bool, progress: Progress) -> None:
+        self.path = path
+        self.progress = progress
+        self.n_written = 0
+        self.n_skipped = 0
+        self.bytes_written = 0
+        self._is_forced = is_forced
+
+    def refuse_conflicts(self, targets: Sequence[Target]) -> None:
+        """Raise InputError before anything is fetched, where something else stands in a place."""
+        for target in targets:
+            size_bytes = _find_size(target.path)
+            if size_bytes is not None and size_bytes != target.request.size_bytes and not self._is_forced:
+                raise _conflict(target.path)
+
+    async def land(self, engine: Engine, target: Target) -> None:
+        """Bring one file to its place, unless it is there already."""
+        size_bytes = _find_size(target.path)
+        if size_bytes is not None:
+            if await trio.to_thread.run_sync(_has_sha1, target.path, target.request.sha1, abandon_on_cancel=True):
+                self.n_skipped += 1
+                self.progress.advance(size_bytes)
+                return
+            if not self._is_forced:
+                raise _conflict(target.path)
+        await self._fetch(await engine.locate(target.request), target)
+
+    async def _fetch(self, located: LocatedFile, target: Target) -> None:
+        if self.progress.total_bytes is None:
+            self.progress.set_total(located.size_bytes)
+        target.path.parent.mkdir(parents=True, exist_ok=True)
+        fd = _open_part(target.part)
+        try:
+            sha1 = await self._copy(located, fd)
+            if sha1 != target.request.sha1:
+                raise ProofError(
+                    f"{target.path}: what came has SHA-1 {sha1}, not {target.request.sha1}; try other peers"
+                )
+            os.replace(target.part, target.path)
+        except BaseException:
+            target.part.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(fd)
+        self.n_written += 1
+        self.bytes_written += located.size_bytes
+
+    async def _copy(self, located: LocatedFile, fd: int) -> Sha1:
+        """Copy all of a file; returns the SHA-1 of what was written, so that a false claim shows."""
+        hasher = hashlib.sha1()
+        reader = located.open()
+        try:
+            for start in range(0, located.size_bytes, CHUNK_BYTES):
+                data = bytes(await reader.read(start, CHUNK_BYTES))
+                await trio.to_thread.run_sync(_write, fd, data, start, hasher)
+                self.progress.advance(len(data))
+        finally:
+            reader.close()
+        return Sha1(hasher.digest())
+
+
+def _write(fd: int, data: bytes, offset: int, hasher: Any) -> None:
+    hasher.update(data)
+    view = memoryview(data)
+    while view:
+        n_bytes = os.pwrite(fd, view, offset)
+        view, offset = view[n_bytes:], offset + n_bytes
+
+
+def _open_part(part: Path) -> int:
+    """Open the file beside the place, ours alone."""
+    fd = os.open(part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(fd, 0)
+    except BlockingIOError as exc:
+        os.close(fd)
+        raise InputError(f"{part}: another kacheryfs get is writing it; wait for that one") from exc
+    return fd
+
+
+def _find_size(path: Path) -> int | None:
+    """Return a file's size, -1 for anything else that stands there, None where nothing does."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return -1 if path.is_symlink() else None
+    return found.st_size if stat.S_ISREG(found.st_mode) else -1
+
+
+def _has_sha1(path: Path, sha1: Sha1) -> bool:
+    if not path.is_file():
+        return False
+    hasher = hashlib.sha1()
+    with open(path, "rb", buffering=0) as file:
+        while data := file.read(CHUNK_BYTES):
+            hasher.update(data)
+    return hasher.digest() == sha1.raw
+
+
+def _conflict(path: Path) -> InputError:
+    if path.is_dir():
+        return InputError(f"{path} is a folder, and a file should stand there: name another DEST")
+    return InputError(f"{path} is there and is something else: name another DEST, or --force replaces it")
