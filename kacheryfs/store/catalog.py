@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from ..core.link import FileLink, TreeLink, parse_link
 from ..core.model import Blake3, ManifestDigest, Sha1, parse_manifest_digest
@@ -20,7 +20,7 @@ from ..errors import CatalogError, ChangedError, InputError, NotFoundError
 from .catalog_db import CatalogDb, Row
 from .catalog_entry import CatalogEntry, Content, Hashed, NewHash, NewShare
 from .catalog_objects import ObjectFolder
-from .originals import Identity, OpenOriginal, Original, changed
+from .originals import Identity, OpenOriginal, Original, State, changed
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Catalog", "Identity", "OpenOriginal", "Original", "Share", "State"]
 
-State = Literal["ok", "changed", "missing"]
 _ROWS_AT_ONCE = 10_000
 
 _OFFERED = """
@@ -92,6 +91,14 @@ class Catalog:
             (os.path.realpath(os.fsencode(path)),),
         )
         return _original(row) if row else None
+
+    def stale_originals(self) -> list[tuple[bytes, Sha1, int]]:
+        """Return (path, SHA-1, size) of what was shared and since read with another content: it isn't offered."""
+        rows = self._db.rows(
+            "SELECT DISTINCT o.path, o.sha1, c.size FROM original o JOIN content c ON c.sha1 = o.sha1"
+            " LEFT JOIN hashed h ON h.path = o.path WHERE h.sha1 IS NOT o.sha1 ORDER BY o.path"
+        )
+        return [(path, Sha1(sha1), size_bytes) for path, sha1, size_bytes in rows]
 
     def file_info(self, sha1: Sha1) -> FileInfo | None:
         """Return size and manifest of what is offered, None for anything else."""
@@ -184,7 +191,8 @@ class Catalog:
     ) -> list[tuple[int, Share]]:
         is_tree = isinstance(link, TreeLink)
         rows = self._db.rows("SELECT share FROM original WHERE sha1 = ? AND is_tree = ?", (link.sha1.raw, is_tree))
-        holders = [item for item in shares if (item[0],) in rows]
+        ids = {share_id for (share_id,) in rows}
+        holders = [item for item in shares if item[0] in ids]
         found = holders if is_tree else [item for item in holders if _names(item[1], link.sha1)]
         if found:
             return found

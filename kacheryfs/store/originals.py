@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..core.model import ManifestDigest, Sha1
 from ..errors import CatalogError, ChangedError
@@ -30,6 +30,9 @@ _OUR_TROUBLE = {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
 _FOLDER_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: opening a fifo for reading would wait for its writer
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+State = Literal["ok", "changed", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +88,7 @@ class Original:
             raise
         return opened
 
-    def state(self) -> str:
+    def state(self) -> State:
         """Return ``ok``, ``changed`` or ``missing``, by a look that opens nothing."""
         try:
             status = os.lstat(self.path)

@@ -12,6 +12,9 @@ from .catalog_entry import Content, Hashed, NewHash
 from .hashing import hash_file
 from .originals import Identity, open_beneath
 
+Progress = Callable[[int, int], None]
+"""Called with the bytes read so far and the bytes to be read in all."""
+
 FLUSH_FILES = 500
 FLUSH_BYTES = 1 << 30
 """What an interruption may lose of a share's hashing: about a second of it."""
@@ -48,6 +51,20 @@ def _let_clock_pass(ctime_ns: int) -> None:
     age_ns = time.time_ns() - ctime_ns
     if 0 <= age_ns < tick_ns:
         time.sleep((tick_ns - age_ns) / 1e9)
+
+
+class Meter:
+    """Adds up the bytes that were read."""
+
+    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
+        self._progress = progress
+        self._total_bytes = total_bytes
+        self._done_bytes = 0
+
+    def add(self, n_bytes: int) -> None:
+        self._done_bytes += n_bytes
+        if self._progress:
+            self._progress(self._done_bytes, max(self._total_bytes, self._done_bytes))
 
 
 class CatalogReader:

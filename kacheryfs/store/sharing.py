@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,8 @@ from ..errors import ChangedError, InputError
 from .catalog import Catalog
 from .catalog_entry import Content, NewShare, Offered
 from .originals import Identity
-from .reading import CatalogReader
+from .reading import CatalogReader, Meter, Progress
 from .scan import Exclude, FoundFile, Scan, is_readable, scan, to_name
-
-Progress = Callable[[int, int], None]
-"""Called with the bytes read so far and the bytes to be read in all."""
 
 LeftOut = tuple[str, str]
 """A path below the shared folder, and why it isn't shared."""
@@ -69,15 +66,14 @@ def share(
     like the catalog's own. InputError: the path can't be shared. ChangedError: files are still being written; what else
     was read is remembered, so that sharing again is quick.
     """
-    own = [os.path.realpath(os.fsencode(folder)) for folder in (catalog.folder, *own_folders)]
-    plan = _plan(os.fspath(path), Exclude(exclude), own, is_forced=is_forced)
+    plan = _plan(os.fspath(path), Exclude(exclude), (catalog.folder, *own_folders), is_forced=is_forced)
     with CatalogReader(catalog, catalog.hashed_below(plan.path)) as reader:
         contents = _find_known(plan, reader)
         to_read = {plan.path_of(file): file for file in plan.found.files if plan.path_of(file) not in contents}
         read_bytes = sum(file.identity.size_bytes for file in to_read.values())
         if dry_run:
             return _shared(plan, plan.found, None, plan.found.total_bytes, read_bytes)
-        left_out = _read_all(plan, to_read.values(), contents, reader, _Meter(progress, read_bytes))
+        left_out = _read_all(plan, to_read.values(), contents, reader, Meter(progress, read_bytes))
         reader.flush()
     left_out |= {path: "another content with this SHA-1 is known: a collision" for path in reader.refused}
     found = _without(plan, left_out)
@@ -87,15 +83,14 @@ def share(
     return _shared(plan, found, link, entered.total_bytes, read_bytes)
 
 
-def _plan(path: str, exclude: Exclude, own: Sequence[bytes], *, is_forced: bool) -> _Plan:
+def _plan(path: str, exclude: Exclude, own_folders: Sequence[Path], *, is_forced: bool) -> _Plan:
     try:
         real = os.path.realpath(os.fsencode(path), strict=True)
         status = os.stat(real)
     except OSError as exc:
         raise InputError(f"{path} can't be shared: {exc.strerror}") from exc
     label = to_name(os.path.basename(os.path.abspath(os.fsencode(path))))
-    if any(real == folder or real.startswith(folder + b"/") for folder in own):
-        raise InputError(f"{path} can't be shared: kacheryfs keeps its own files there")
+    own = refuse_own_folders(path, real, own_folders)
     if stat.S_ISDIR(status.st_mode):
         if not is_forced:
             _refuse_home(path, real, status)
@@ -107,6 +102,14 @@ def _plan(path: str, exclude: Exclude, own: Sequence[bytes], *, is_forced: bool)
     root, name = os.path.split(real)
     file = FoundFile((label,), name, Identity.of(status))
     return _Plan(real, root, label, False, Scan((), (file,), (), 0))
+
+
+def refuse_own_folders(path: str, real: bytes, own_folders: Sequence[Path]) -> list[bytes]:
+    """Return the real paths of kacheryfs's own folders; InputError if ``real`` is one of them, or in one."""
+    own = [os.path.realpath(os.fsencode(folder)) for folder in own_folders]
+    if any(real == folder or real.startswith(folder + b"/") for folder in own):
+        raise InputError(f"{path} can't be shared: kacheryfs keeps its own files there")
+    return own
 
 
 def _scan_folder(path: str, real: bytes, exclude: Exclude, own: Sequence[bytes]) -> Scan:
@@ -133,25 +136,13 @@ def _homes(owner: int) -> list[str]:
     return homes
 
 
-class _Meter:
-    def __init__(self, progress: Progress | None, total_bytes: int) -> None:
-        self._progress = progress
-        self._total_bytes = total_bytes
-        self._done_bytes = 0
-
-    def add(self, n_bytes: int) -> None:
-        self._done_bytes += n_bytes
-        if self._progress:
-            self._progress(self._done_bytes, max(self._total_bytes, self._done_bytes))
-
-
 def _find_known(plan: _Plan, reader: CatalogReader) -> dict[bytes, Content]:
     known = ((plan.path_of(file), reader.find_known(plan.path_of(file), file.identity)) for file in plan.found.files)
     return {path: content for path, content in known if content is not None}
 
 
 def _read_all(
-    plan: _Plan, files: Iterable[FoundFile], contents: dict[bytes, Content], reader: CatalogReader, meter: _Meter
+    plan: _Plan, files: Iterable[FoundFile], contents: dict[bytes, Content], reader: CatalogReader, meter: Meter
 ) -> dict[bytes, str]:
     """Read files into ``contents``; return the paths that can't be read, with the reason."""
     left_out: dict[bytes, str] = {}
