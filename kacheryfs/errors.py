@@ -102,6 +102,10 @@ class PeerLacksError(PeerRefusedError):
     """The peer answered that it does not have this (404)."""
 
 
+class PeerLackedGroupError(PeerError):
+    """No provider could give a part of the manifest; the provider of the bytes is not to blame."""
+
+
 class PeerLiedError(PeerError):
     """The peer sent what its protocol, or a digest, says it can't be."""
 

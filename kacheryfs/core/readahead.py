@@ -1,0 +1,67 @@
+"""Guess from one handle's reads which bytes will be wanted next: pure arithmetic, run for every read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .model import ByteRange
+
+STREAMS = 4
+"""Places in one file that are followed at once: a sorter reads a recording at several times through one handle."""
+
+SETTLED_BYTES = 384 * 1024
+"""What a waveform snippet of 90 frames × 384 channels makes the kernel ask (three reads of 128 KiB). Only a reader that
+goes on past it is read ahead of: a snippet must not cost MiBs."""
+
+FIRST_WINDOW_BYTES = 4 * 1024 * 1024
+FULL_AFTER_BYTES = 1024 * 1024
+"""Past this a reader is sequential beyond doubt and gets the whole window (two round trips after its first byte)."""
+
+
+@dataclass(slots=True)
+class _Stream:
+    next_byte: int
+    read_bytes: int
+    hinted_to: int
+
+
+class ReadPattern:
+    """The sequential streams within one handle's reads."""
+
+    def __init__(self, max_window_bytes: int) -> None:
+        self._max_window_bytes = max_window_bytes
+        self._streams: list[_Stream] = []  # Invariant: most recently used last, at most STREAMS
+
+    def observe(self, span: ByteRange) -> ByteRange | None:
+        """Take note of a read; return the bytes to fetch ahead now, None for nothing new."""
+        stream = self._follow(span)
+        window = self._window_of(stream)
+        wanted_to = stream.next_byte + window
+        start = max(stream.hinted_to, stream.next_byte)
+        # In steps of a quarter window: a hint per read would make runs of 128 KiB.
+        if not window or wanted_to - start < window // 4:
+            return None
+        stream.hinted_to = wanted_to
+        return ByteRange(start, wanted_to)
+
+    def _follow(self, span: ByteRange) -> _Stream:
+        # The kernel keeps two reads under way, and they may arrive in either order.
+        slack = max(256 * 1024, 2 * len(span))
+        for stream in reversed(self._streams):
+            if stream.next_byte - slack <= span.start <= stream.next_byte + slack:
+                stream.read_bytes += max(span.stop - stream.next_byte, 0)
+                stream.next_byte = max(stream.next_byte, span.stop)
+                self._streams.remove(stream)
+                break
+        else:
+            stream = _Stream(span.stop, len(span), span.stop)
+        self._streams.append(stream)
+        del self._streams[:-STREAMS]
+        return stream
+
+    def _window_of(self, stream: _Stream) -> int:
+        if stream.read_bytes <= SETTLED_BYTES:
+            return 0
+        if stream.read_bytes <= FULL_AFTER_BYTES:
+            return min(FIRST_WINDOW_BYTES, self._max_window_bytes)
+        return self._max_window_bytes

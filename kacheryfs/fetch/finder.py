@@ -1,0 +1,159 @@
+"""Asks peers who has a file: by the salted digest first, by its name only those who say yes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+import trio
+
+from ..core.manifest import Proof
+from ..core.model import Sha1
+from ..core.request import Trust
+from ..core.wire import FileInfo
+from ..errors import NotFoundError, PeerError, PeerLacksError, PeerUnreachableError, UnreachableError
+from ..peers.peer import Peer
+from .openfile import OpenFile
+from .peerset import PeerSet
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one peer said about one SHA-1."""
+
+    peer: Peer
+    has_some: bool = False
+    info: FileInfo | None = None
+    """Its claim; None from a peer that has only parts under manifests of others."""
+    error: PeerError | None = None
+    """Set where the peer did not answer."""
+
+    @property
+    def word(self) -> str:
+        if self.error:
+            return str(self.error)
+        if not self.has_some:
+            return f"{self.peer.url}: does not have it"
+        if self.info is None:
+            return f"{self.peer.url}: has a part of it"
+        manifest = self.info.manifest.short if self.info.manifest else "no manifest"
+        return f"{self.peer.url}: {self.info.size_bytes} bytes, {manifest}"
+
+
+Enough = Callable[[list[Answer]], bool]
+Along = Callable[[Peer], Awaitable[None]]
+
+
+class Finder:
+    """Finds the providers of files among the peers."""
+
+    def __init__(self, peers: PeerSet, lookup_timeout_s: float, nursery: trio.Nursery) -> None:
+        self._peers = peers
+        self._nursery = nursery
+        self.lookup_timeout_s = lookup_timeout_s
+
+    async def gather(self, sha1: Sha1, *, enough: Enough, along: Along | None = None) -> list[Answer]:
+        """Ask all peers at once; return when all have answered, or all that aren't resting and ``enough`` holds.
+
+        ``along`` is run with each peer that has some of the file, at the same time as the peer is asked for its claim.
+        Peers that answer later go on in the background and are forgotten: ``look_for_more`` finds them.
+        """
+        peers = self._askable(sha1)
+        awake = {peer.url for peer in peers if not self._peers.is_resting(peer)}
+        send, receive = trio.open_memory_channel[Answer](len(peers))
+        for peer in peers:
+            self._nursery.start_soon(self._ask_into, peer, sha1, along, send)
+        answers: list[Answer] = []
+        while len(answers) < len(peers):
+            answers.append(await receive.receive())
+            awake.discard(answers[-1].peer.url)
+            if enough(answers) and (along is not None or not awake):
+                break
+        return answers
+
+    async def _ask_into(
+        self, peer: Peer, sha1: Sha1, along: Along | None, send: trio.MemorySendChannel[Answer]
+    ) -> None:
+        send.send_nowait(await self.ask(peer, sha1, along))
+
+    async def ask(self, peer: Peer, sha1: Sha1, along: Along | None = None) -> Answer:
+        """Ask one peer; what goes wrong is in the answer."""
+        error: PeerError = PeerUnreachableError(f"{peer.url}: no answer within {self.lookup_timeout_s:g} s")
+        with trio.move_on_after(self.lookup_timeout_s):
+            try:
+                answer = await self._ask(peer, sha1, along)
+            except PeerError as exc:
+                error = exc
+            else:
+                self._peers.note_success(peer)
+                return answer
+        self._peers.note_failure(peer, error)
+        return Answer(peer, error=error)
+
+    async def _ask(self, peer: Peer, sha1: Sha1, along: Along | None) -> Answer:
+        if not (await peer.have([sha1]))[0]:
+            return Answer(peer)
+        answers: list[Answer] = []
+        async with trio.open_nursery() as nursery:
+            if along is not None:
+                nursery.start_soon(along, peer)
+            answers.append(await _describe(peer, sha1))
+        return answers[0]
+
+    def _askable(self, sha1: Sha1) -> list[Peer]:
+        return [peer for peer in self._peers if self._peers.find_ban(peer, sha1) is None]
+
+    def look_for_more(self, file: OpenFile) -> None:
+        """Start looking for providers of ``file`` that aren't known yet, without waiting."""
+        self._nursery.start_soon(self.refresh, file)
+
+    async def refresh(self, file: OpenFile) -> None:
+        """Ask every peer that isn't known as a provider of ``file``, and enter those who are."""
+        async with trio.open_nursery() as nursery:
+            for peer in self._askable(file.proof.sha1):
+                if not self._peers.is_resting(peer) and not file.providers.knows(peer):
+                    nursery.start_soon(self._refresh_one, file, peer)
+
+    async def _refresh_one(self, file: OpenFile, peer: Peer) -> None:
+        answer = await self.ask(peer, file.proof.sha1)
+        if answer.has_some:
+            enter(file, answer)
+
+
+async def _describe(peer: Peer, sha1: Sha1) -> Answer:
+    try:
+        return Answer(peer, has_some=True, info=await peer.describe(sha1))
+    except PeerLacksError:
+        return Answer(peer, has_some=True)
+    except PeerError as exc:
+        # Caught here and not in ``ask``: an error must not leave a nursery as a group.
+        return Answer(peer, error=exc)
+
+
+def enter(file: OpenFile, answer: Answer) -> None:
+    """Enter a peer as a provider of ``file``: of all of it where its claim fits the file's proof, else of parts.
+
+    A claim that contradicts a file that is read on claims alone retires the file.
+    """
+    info = answer.info
+    if info is not None and file.trust is Trust.CLAIMED and _contradicts(info, file.proof):
+        file.retired = f"peers disagree about it, use a link with a manifest ({answer.word})"
+    elif info is not None and info.size_bytes == file.layout.size_bytes:
+        file.providers.add(answer.peer, is_partial=False)
+    elif file.proof.manifest is not None:
+        file.providers.add(answer.peer, is_partial=True)
+
+
+def _contradicts(info: FileInfo, proof: Proof) -> bool:
+    if proof.manifest is None:
+        return False  # proven by its SHA-1 before anything is returned
+    return info.size_bytes != proof.layout.size_bytes or info.manifest not in (None, proof.manifest)
+
+
+def raise_missing(sha1: Sha1, answers: list[Answer]) -> NoReturn:
+    """Raise what DESIGN.md promises for a name that nobody has: everybody said no, or somebody did not answer."""
+    words = "; ".join(answer.word for answer in answers) or "no peer is configured: kacheryfs peer add URL"
+    if any(answer.error for answer in answers):
+        raise UnreachableError(f"sha1 {sha1.short}: nobody who answered has it ({words})")
+    raise NotFoundError(f"sha1 {sha1.short}: no peer has it ({words})")

@@ -1,0 +1,168 @@
+"""From a name to a file that can be read: where its manifest comes from, and so how far it is trusted.
+
+In this order: an original of this machine, a file proven in the store, the manifest that the name carries, the SHA-1
+alone for what it proves at once, and last what peers claim.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from ..core.legacy import decode_legacy_manifest
+from ..core.manifest import GroupedProof, Proof, WholeProof
+from ..core.model import Blake3, ManifestDigest, Sha1
+from ..core.request import FileRequest, Trust
+from ..errors import ClaimError, TrustRefusedError
+from .files import OpenFiles
+from .finder import Answer, Finder, enter, raise_missing
+from .local import LocalFiles, proof_by_sha1
+from .located import Located, LocatedFile, LocatedOriginal
+from .metadata import check_root
+from .openfile import OpenFile
+from .reader import Engines
+from .roots import RootFinder
+
+SETTLE_TIMEOUT_S = 60.0
+
+
+class Locator:
+    """Finds files by name."""
+
+    def __init__(
+        self,
+        local: LocalFiles,
+        files: OpenFiles,
+        finder: Finder,
+        roots: RootFinder,
+        engines: Engines,
+        *,
+        read_legacy: Callable[[Sha1], Awaitable[bytes]],
+        require_manifest: bool,
+        whole_file_limit_bytes: int,
+    ) -> None:
+        """``read_legacy`` returns the JSON of a legacy manifest, which is a file of its own."""
+        self._local = local
+        self._files = files
+        self._finder = finder
+        self._roots = roots
+        self._engines = engines
+        self._read_legacy = read_legacy
+        self._require_manifest = require_manifest
+        self._limit_bytes = whole_file_limit_bytes
+
+    async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> Located:
+        """Return the file; NotFoundError, UnreachableError, ProofError, ClaimError, TrustRefusedError.
+
+        ``allow_claims`` lets a bare name through although manifests are required: for what is proven whole by its
+        SHA-1 before use, a tree's JSON.
+        """
+        original = await trio.to_thread.run_sync(self._local.find_original, request.sha1)
+        if original is not None:
+            return LocatedOriginal(original)
+        proven = await trio.to_thread.run_sync(self._local.find_proven, request.sha1)
+        if proven is not None:
+            return self._located(await self._files.open(proven, Trust.PROVEN))
+        offered = await trio.to_thread.run_sync(self._local.find_offered, request.sha1)
+        manifest = request.manifest or (offered.manifest if offered else None)
+        size_bytes = offered.size_bytes if offered and request.size_bytes is None else request.size_bytes
+        request = FileRequest(request.sha1, manifest, size_bytes)
+        if manifest is not None:
+            return self._located(await self._open_linked(request, manifest))
+        if proof := proof_by_sha1(request.sha1, size_bytes):
+            file = await self._files.open(proof, Trust.LINKED)
+            self._finder.look_for_more(file)
+            return self._located(file)
+        return self._located(await self._open_claimed(request, allow_claims=allow_claims))
+
+    def _located(self, file: OpenFile) -> LocatedFile:
+        return LocatedFile(file, self._engines)
+
+    # -- linked ------------------------------------------------------------------------------------------------------
+
+    async def _open_linked(self, request: FileRequest, manifest: ManifestDigest) -> OpenFile:
+        answers: list[Answer] = []
+        proof = await self._proof_of(request, manifest, answers)
+        file = await self._files.open(proof, Trust.LINKED)
+        for answer in answers:
+            if answer.has_some:
+                enter(file, answer)
+        self._finder.look_for_more(file)
+        return file
+
+    async def _proof_of(self, request: FileRequest, manifest: ManifestDigest, answers: list[Answer]) -> Proof:
+        if not isinstance(manifest, Blake3):
+            return decode_legacy_manifest(await self._read_legacy(manifest), manifest, request.sha1)
+        root = await trio.to_thread.run_sync(self._local.find_root, manifest)
+        if root is None:
+            root, found = await self._roots.fetch(request.sha1, manifest)
+            answers.extend(found)
+        check_root(root, sha1=request.sha1, size_bytes=request.size_bytes)
+        return GroupedProof(root)
+
+    # -- claimed -----------------------------------------------------------------------------------------------------
+
+    async def _open_claimed(self, request: FileRequest, *, allow_claims: bool) -> OpenFile:
+        if self._require_manifest and not allow_claims:
+            raise TrustRefusedError(
+                f"sha1 {request.sha1.short}: the name carries no manifest and --require-manifest is set; use its link"
+            )
+        answers = await self._finder.gather(request.sha1, enough=_has_claim)
+        claims = [answer for answer in answers if _fits(answer, request)]
+        if not claims:
+            raise_missing(request.sha1, answers)
+        sizes = Counter(answer.info.size_bytes for answer in claims if answer.info)
+        if max(sizes) > self._limit_bytes:
+            return await self._open_agreed(request.sha1, claims)
+        for size_bytes, _ in sizes.most_common():
+            file = await self._files.open(WholeProof(request.sha1, size_bytes), Trust.CLAIMED)
+            self._enter_claims(file, claims)
+            if len(sizes) == 1 or await self._can_be_proven(file):
+                return file
+        raise ClaimError(f"sha1 {request.sha1.short}: no claim of its size is true ({_words(claims)})")
+
+    async def _open_agreed(self, sha1: Sha1, claims: list[Answer]) -> OpenFile:
+        sizes = {answer.info.size_bytes for answer in claims if answer.info}
+        manifests = {answer.info.manifest for answer in claims if answer.info and answer.info.manifest}
+        if len(sizes) > 1 or len(manifests) > 1:
+            raise ClaimError(f"sha1 {sha1.short}: the peers disagree, use a link with a manifest ({_words(claims)})")
+        if not manifests:
+            raise ClaimError(
+                f"sha1 {sha1.short}: {max(sizes)} bytes are more than whole_file_limit, and nobody names a manifest; "
+                f"use a link with ?manifest= ({_words(claims)})"
+            )
+        request = FileRequest(sha1, manifests.pop(), sizes.pop())
+        assert request.manifest is not None
+        proof = await self._proof_of(request, request.manifest, [])
+        file = await self._files.open(proof, Trust.CLAIMED)
+        self._enter_claims(file, claims)
+        return file
+
+    def _enter_claims(self, file: OpenFile, claims: list[Answer]) -> None:
+        for answer in claims:
+            enter(file, answer)
+            if file.trust is Trust.CLAIMED and answer.peer not in file.claimants:
+                file.claimants.append(answer.peer)
+
+    async def _can_be_proven(self, file: OpenFile) -> bool:
+        """Fetch a small file whole to find out whether the size that was claimed for it is true."""
+        with trio.move_on_after(SETTLE_TIMEOUT_S):
+            while file.providers.usable():
+                with trio.move_on_after(self._finder.lookup_timeout_s):
+                    await self._engines.scheduler.ensure(file, range(file.layout.n_blocks))
+                    return True
+        return False
+
+
+def _fits(answer: Answer, request: FileRequest) -> bool:
+    return answer.info is not None and request.size_bytes in (None, answer.info.size_bytes)
+
+
+def _has_claim(answers: list[Answer]) -> bool:
+    return any(answer.info is not None for answer in answers)
+
+
+def _words(answers: list[Answer]) -> str:
+    return "; ".join(answer.word for answer in answers)

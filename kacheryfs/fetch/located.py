@@ -1,0 +1,112 @@
+"""What a name turned out to be: a file of the network, or an original on this very machine."""
+
+from __future__ import annotations
+
+import os
+from typing import Protocol
+
+import trio
+
+from ..core.model import Binding
+from ..core.request import Trust
+from ..errors import ChangedError
+from ..store.originals import OpenOriginal, Original
+from .openfile import OpenFile
+from .reader import Engines, FileReader
+
+
+class Reader(Protocol):
+    """An open handle."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    async def read(self, offset: int, n_bytes: int) -> bytes | memoryview: ...
+
+    def close(self) -> None: ...
+
+
+class Located(Protocol):
+    """A file that was found, ready to be opened."""
+
+    @property
+    def size_bytes(self) -> int: ...
+
+    @property
+    def trust(self) -> Trust: ...
+
+    @property
+    def binding(self) -> Binding: ...
+
+    def open(self) -> Reader: ...
+
+    def present_bytes(self) -> int: ...
+
+
+class LocatedFile:
+    """A file read through the store."""
+
+    def __init__(self, file: OpenFile, engines: Engines) -> None:
+        self.file = file
+        self._engines = engines
+
+    @property
+    def size_bytes(self) -> int:
+        return self.file.layout.size_bytes
+
+    @property
+    def trust(self) -> Trust:
+        return self.file.trust
+
+    @property
+    def binding(self) -> Binding:
+        return self.file.binding
+
+    def open(self) -> FileReader:
+        self.file.check_not_retired()
+        return FileReader(self.file, self._engines)
+
+    def present_bytes(self) -> int:
+        return self.file.stored.present_bytes
+
+
+class LocatedOriginal:
+    """A file that this machine shares: read in place, nothing is copied into the store."""
+
+    trust = Trust.LINKED
+
+    def __init__(self, original: Original) -> None:
+        self._original = original
+        self.size_bytes = original.size_bytes
+        self.binding = Binding(original.sha1, original.manifest, None if original.manifest else original.size_bytes)
+
+    def open(self) -> OriginalReader:
+        """ChangedError where it is not what was hashed any more."""
+        return OriginalReader(self._original.open())
+
+    def present_bytes(self) -> int:
+        return self.size_bytes
+
+
+class OriginalReader:
+    """Reads an original while it is what was hashed: its identity is compared before and after each read."""
+
+    def __init__(self, opened: OpenOriginal) -> None:
+        self._opened = opened
+        self.size_bytes = opened.size_bytes
+
+    async def read(self, offset: int, n_bytes: int) -> bytes | memoryview:
+        """Return the bytes of ``[offset, offset + n_bytes)``; ChangedError where the file was changed."""
+        start = min(offset, self.size_bytes)
+        return await trio.to_thread.run_sync(self._read, start, min(n_bytes, self.size_bytes - start))
+
+    def _read(self, start: int, n_bytes: int) -> bytes:
+        self._opened.check()
+        data = os.pread(self._opened.fd, n_bytes, start)
+        self._opened.check()
+        if len(data) != n_bytes:
+            raise ChangedError("the original became shorter while it was read; share it again")
+        return data
+
+    def close(self) -> None:
+        self._opened.close()

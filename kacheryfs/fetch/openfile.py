@@ -1,0 +1,46 @@
+"""What every reader of one binding shares: its proof, its place in the store, its providers and its flights."""
+
+from __future__ import annotations
+
+from ..core.manifest import Proof, binding_of
+from ..core.model import Binding, Layout
+from ..core.request import Trust
+from ..errors import ClaimError
+from ..peers.peer import Peer
+from ..store.blocks import StoredFile
+from .flights import Flight
+from .providers import ProviderBook
+
+
+class OpenFile:
+    """One binding's shared state within this process."""
+
+    def __init__(self, proof: Proof, stored: StoredFile, providers: ProviderBook, trust: Trust) -> None:
+        self.proof = proof
+        self.stored = stored
+        self.providers = providers
+        self.trust = trust
+        self.flights: dict[int, Flight] = {}
+        self.claimants: list[Peer] = []
+        """Who claimed this manifest; banned if it turns out false."""
+        self.retired: str | None = None
+        """Why nothing is read from it any more: its claim was proven false, or is contested."""
+        self.n_readers = 0
+        self.is_being_proven = False
+
+    @property
+    def layout(self) -> Layout:
+        return self.proof.layout
+
+    @property
+    def binding(self) -> Binding:
+        return binding_of(self.proof)
+
+    @property
+    def is_idle(self) -> bool:
+        return self.n_readers == 0 and not self.flights and not self.is_being_proven
+
+    def check_not_retired(self) -> None:
+        """Raise ClaimError where the file must not be read any more."""
+        if self.retired:
+            raise ClaimError(f"sha1 {self.proof.sha1.short}: {self.retired}")

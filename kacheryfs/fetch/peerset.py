@@ -1,0 +1,147 @@
+"""The peers that are asked, how each has done lately, and who is banned for what."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import trio
+
+from ..core.model import Sha1
+from ..errors import PeerError, PeerUnreachableError
+from ..peers.peer import Peer
+
+log = logging.getLogger(__name__)
+
+FIRST_REST_S = 0.25
+LONGEST_REST_S = 5.0
+"""A peer that fell silent is asked again after 0.25, 0.5, … 5 s: a reader that waits for it waits that much longer."""
+FIRST_BAN_S = 60.0
+LONGEST_BAN_S = 3600.0
+PING_TIMEOUT_S = 5.0
+_NOBODYS = Sha1(b"\0" * 20)
+
+
+@dataclass(slots=True)
+class _Health:
+    peer: Peer
+    failures: int = 0
+    last_word: str = "not asked yet"
+    is_resting: bool = False
+
+
+@dataclass(slots=True)
+class _Ban:
+    until: float
+    duration_s: float
+    reason: str
+
+
+class PeerSet:
+    """The configured peers; a peer that fails rests until it answers a ping."""
+
+    def __init__(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        self._health: dict[str, _Health] = {}
+        self._bans: dict[tuple[str, Sha1], _Ban] = {}
+        self._listeners: list[Callable[[], None]] = []
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call ``listener`` whenever a peer is added or answers again."""
+        self._listeners.append(listener)
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter([health.peer for health in self._health.values()])
+
+    def __len__(self) -> int:
+        return len(self._health)
+
+    def find(self, url: str) -> Peer | None:
+        health = self._health.get(url)
+        return health.peer if health else None
+
+    def add(self, peer: Peer) -> None:
+        if peer.url in self._health:
+            return
+        health = _Health(peer)
+        self._health[peer.url] = health
+        self._nursery.start_soon(self._greet, health)
+        self._announce()
+
+    async def remove(self, url: str) -> None:
+        health = self._health.pop(url)
+        await health.peer.aclose()
+
+    def is_resting(self, peer: Peer) -> bool:
+        health = self._health.get(peer.url)
+        return health is None or health.is_resting
+
+    def last_word(self, peer: Peer) -> str:
+        health = self._health.get(peer.url)
+        return health.last_word if health else "removed"
+
+    def note_success(self, peer: Peer) -> None:
+        if health := self._health.get(peer.url):
+            health.failures = 0
+            health.last_word = "answers"
+
+    def note_failure(self, peer: Peer, error: PeerError) -> None:
+        """Remember what a peer said; one that can't be reached rests until it answers again."""
+        health = self._health.get(peer.url)
+        if health is None:
+            return
+        health.last_word = str(error)
+        if isinstance(error, PeerUnreachableError) and not health.is_resting:
+            log.log(error.log_level, "%s rests: %s", peer.url, error)
+            health.is_resting = True
+            self._nursery.start_soon(self._revive, health)
+
+    def ban(self, peer: Peer, sha1: Sha1, reason: str) -> None:
+        """Ask ``peer`` no more for this file for a while, twice as long each time."""
+        now = trio.current_time()
+        old = self._bans.get((peer.url, sha1))
+        if old and old.until > now:
+            return
+        duration_s = min(old.duration_s * 2, LONGEST_BAN_S) if old else FIRST_BAN_S
+        log.warning("%s is not asked for sha1 %s for %.0f s: %s", peer.url, sha1.short, duration_s, reason)
+        if len(self._bans) > 10_000:
+            self._bans = {name: ban for name, ban in self._bans.items() if ban.until > now}
+        self._bans[(peer.url, sha1)] = _Ban(now + duration_s, duration_s, reason)
+
+    def find_ban(self, peer: Peer, sha1: Sha1) -> str | None:
+        """Return why ``peer`` is not asked for this file now, None where it may be."""
+        ban = self._bans.get((peer.url, sha1))
+        return ban.reason if ban and ban.until > trio.current_time() else None
+
+    async def _greet(self, health: _Health) -> None:
+        await self._ping(health)
+
+    async def _revive(self, health: _Health) -> None:
+        rest_s = FIRST_REST_S
+        while health.is_resting and self._health.get(health.peer.url) is health:
+            await trio.sleep(rest_s)
+            await self._ping(health)
+            rest_s = min(rest_s * 2, LONGEST_REST_S)
+
+    async def _ping(self, health: _Health) -> None:
+        try:
+            with trio.fail_after(PING_TIMEOUT_S):
+                await health.peer.connect()
+                await health.peer.have([_NOBODYS])
+        except trio.TooSlowError:
+            self.note_failure(health.peer, PeerUnreachableError(f"no answer within {PING_TIMEOUT_S:.0f} s"))
+        except PeerError as exc:
+            self.note_failure(health.peer, exc)
+            if not isinstance(exc, PeerUnreachableError):
+                health.is_resting = False
+        else:
+            health.last_word, health.failures = "answers", 0
+            if health.is_resting:
+                health.is_resting = False
+                log.info("%s answers again", health.peer.url)
+                self._announce()
+
+    def _announce(self) -> None:
+        for listener in self._listeners:
+            listener()

@@ -1,0 +1,122 @@
+"""Who has one file, and how much of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import trio
+
+from ..core.choice import Candidate, choose
+from ..core.manifest import GROUP_BLOCKS
+from ..core.model import BlockRange, Sha1
+from ..peers.peer import Peer
+from .peerset import PeerSet
+
+PRESENCE_FRESH_S = 2.0
+LACKS_FOR_S = 5.0
+"""A provider that answered "I don't have it" is asked again after this."""
+
+
+@dataclass(slots=True)
+class Presence:
+    """What a partial provider said that it has of one group, and when."""
+
+    blocks: list[bool]
+    asked_at: float
+
+
+@dataclass(slots=True)
+class Provider:
+    """One peer as the provider of one file."""
+
+    peer: Peer
+    is_partial: bool
+    queued_bytes: int = 0
+    lacks_until: float = 0.0
+    presence: dict[int, Presence] = field(default_factory=dict)
+
+    def may_have(self, block: int, now: float) -> bool:
+        """Tell whether asking for ``block`` makes sense: it is there, or nothing fresh says that it isn't."""
+        if not self.is_partial:
+            return True
+        known = self.presence.get(block // GROUP_BLOCKS)
+        if known is None or now - known.asked_at > PRESENCE_FRESH_S:
+            return True
+        return known.blocks[block % GROUP_BLOCKS]
+
+    def cut_to_present(self, blocks: BlockRange) -> BlockRange:
+        """Return the leading blocks that it has, as far as presence is known."""
+        stop = blocks.start
+        while stop < blocks.stop:
+            known = self.presence.get(stop // GROUP_BLOCKS)
+            if known is None or not known.blocks[stop % GROUP_BLOCKS]:
+                break
+            stop += 1
+        return BlockRange(blocks.start, stop)
+
+
+class ProviderBook:
+    """The providers of one file."""
+
+    def __init__(self, sha1: Sha1, peers: PeerSet) -> None:
+        self._sha1 = sha1
+        self._peers = peers
+        self._providers: dict[str, Provider] = {}
+
+    def __iter__(self) -> Iterator[Provider]:
+        return iter(self._providers.values())
+
+    def add(self, peer: Peer, *, is_partial: bool) -> None:
+        known = self._providers.get(peer.url)
+        if known is None or known.peer is not peer:
+            self._providers[peer.url] = Provider(peer, is_partial)
+        else:
+            known.is_partial, known.lacks_until = is_partial, 0.0
+
+    def knows(self, peer: Peer) -> bool:
+        known = self._providers.get(peer.url)
+        return known is not None and known.peer is peer and known.lacks_until <= trio.current_time()
+
+    def usable(self) -> list[Provider]:
+        """Return the providers that may be asked now: neither banned nor resting nor known to lack the file."""
+        now = trio.current_time()
+        return [
+            provider
+            for provider in self._providers.values()
+            if provider.lacks_until <= now
+            and not self._peers.is_resting(provider.peer)
+            and self._peers.find_ban(provider.peer, self._sha1) is None
+        ]
+
+    def choose(self, block: int, n_bytes: int, tried: Collection[str]) -> Provider | None:
+        """Return the provider that should deliver ``block`` first, none of those whose URLs were tried."""
+        now = trio.current_time()
+        usable = [p for p in self.usable() if p.peer.url not in tried and p.may_have(block, now)]
+        candidates = [
+            Candidate(
+                index,
+                provider.peer.stats.round_trip_s,
+                provider.peer.stats.rate_bytes_per_s,
+                provider.queued_bytes,
+            )
+            for index, provider in enumerate(usable)
+        ]
+        index = choose(candidates, n_bytes)
+        return None if index is None else usable[index]
+
+    def words(self) -> list[str]:
+        """Return what each peer said of this file, for the message of a read that fails."""
+        if not len(self._peers):
+            return ["no peer is configured: kacheryfs peer add URL"]
+        return [f"{peer.url}: {self._word_of(peer)}" for peer in self._peers]
+
+    def _word_of(self, peer: Peer) -> str:
+        if reason := self._peers.find_ban(peer, self._sha1):
+            return f"not asked, {reason}"
+        if self._peers.is_resting(peer):
+            return self._peers.last_word(peer)
+        provider = self._providers.get(peer.url)
+        if provider is None or provider.lacks_until > trio.current_time():
+            return "does not have it"
+        return "has a part of it" if provider.is_partial else self._peers.last_word(peer)

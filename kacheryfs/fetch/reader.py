@@ -1,0 +1,144 @@
+"""One open handle: bytes out of the store, and what is missing from the scheduler first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import trio
+
+from ..core.manifest import VerifiedBlock
+from ..core.model import BlockRange, ByteRange
+from ..core.readahead import ReadPattern
+from ..errors import PeerLackedGroupError, StoreError
+from .memory import MemoryBlocks
+from .metadata import Metadata
+from .openfile import OpenFile
+from .scheduler import Scheduler
+from .waits import Waits
+
+NOW_BUFFER_BYTES = 1024 * 1024
+"""The kernel asks for 1 MiB at most."""
+GROUP_RETRY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What every reader works with."""
+
+    scheduler: Scheduler
+    metadata: Metadata
+    memory: MemoryBlocks
+    waits: Waits
+    readahead_bytes: int
+    now_buffer: memoryview
+    """One for all readers: a read that is answered without an await is over before the next one begins."""
+
+
+class FileReader:
+    """Reads one file, verified; ``close`` when done."""
+
+    def __init__(self, file: OpenFile, engines: Engines) -> None:
+        self._file = file
+        self._engines = engines
+        self._pattern = ReadPattern(engines.readahead_bytes)
+        self._is_open = True
+        file.n_readers += 1
+
+    @property
+    def size_bytes(self) -> int:
+        return self._file.layout.size_bytes
+
+    def close(self) -> None:
+        if self._is_open:
+            self._is_open = False
+            self._file.n_readers -= 1
+
+    async def read(self, offset: int, n_bytes: int) -> bytes | memoryview:
+        """Return the bytes of ``[offset, offset + n_bytes)``, fewer only at the end of the file.
+
+        What is returned is valid until the caller's next await. TimedOutError, CancelledError, ClaimError.
+        """
+        file = self._file
+        file.check_not_retired()
+        span = file.layout.clip(offset, n_bytes)
+        if not span:
+            return b""
+        self._hint_ahead(span)
+        blocks = file.layout.blocks_of(span)
+        if len(span) <= NOW_BUFFER_BYTES and all(file.stored.is_checked(block) for block in blocks):
+            view = self._engines.now_buffer[: len(span)]
+            if file.stored.read_now(span, view):
+                return view
+        return await self._read_waiting(span, blocks)
+
+    def _hint_ahead(self, span: ByteRange) -> None:
+        ahead = self._pattern.observe(span)
+        if ahead is None or self._file.stored.is_proven:
+            return
+        layout = self._file.layout
+        wanted = layout.blocks_of(layout.clip(ahead.start, len(ahead)))
+        # Whole blocks after those that this read itself demands.
+        first = layout.blocks_of(span).stop
+        self._engines.scheduler.hint(self._file, range(max(wanted.start, first), wanted.stop))
+
+    async def _read_waiting(self, span: ByteRange, blocks: BlockRange) -> memoryview:
+        buffer = memoryview(bytearray(len(span)))
+        with self._engines.waits.waiting(self._file, blocks):
+            while True:
+                unstored = await self._make_present(blocks)
+                self._file.check_not_retired()
+                if await self._fill(span, blocks, buffer, unstored):
+                    return buffer
+        raise AssertionError("waiting() raises when its scope ends early")
+
+    async def _make_present(self, blocks: BlockRange) -> dict[int, VerifiedBlock]:
+        """Return once every block is in the store and checked; those that can't be stored are returned."""
+        stored, memory, binding = self._file.stored, self._engines.memory, self._file.binding
+        missing = []
+        unstored = {}
+        for block in blocks:
+            if stored.is_checked(block) or (stored.is_present(block) and await self._check(block)):
+                continue
+            if found := memory.find(binding, block):
+                unstored[block] = found
+            else:
+                missing.append(block)
+        if missing:
+            unstored.update(await self._engines.scheduler.ensure(self._file, missing))
+        return unstored
+
+    async def _check(self, block: int) -> bool:
+        """Verify a block that is present from before; False where it turned out to be wrong."""
+        while self._file.proof.missing_group(block) is not None:
+            try:
+                await self._engines.metadata.wait_for_group(self._file, block, None)
+            except PeerLackedGroupError:
+                await trio.sleep(GROUP_RETRY_S)  # bounded by the wait's deadline
+        return await trio.to_thread.run_sync(self._file.stored.check, block)
+
+    async def _fill(
+        self, span: ByteRange, blocks: BlockRange, buffer: memoryview, unstored: dict[int, VerifiedBlock]
+    ) -> bool:
+        """Copy the span into ``buffer``; False where a block went missing meanwhile."""
+        layout = self._file.layout
+        stored = self._file.stored
+        if not unstored and all(stored.is_checked(block) for block in blocks):
+            return await self._copy_stored(span, buffer)
+        for block in blocks:
+            whole = layout.bytes_of(BlockRange(block, block + 1))
+            part = ByteRange(max(whole.start, span.start), min(whole.stop, span.stop))
+            target = buffer[part.start - span.start : part.stop - span.start]
+            if block in unstored:
+                target[:] = unstored[block].data[part.start - whole.start : part.stop - whole.start]
+            elif not stored.is_checked(block) or not await self._copy_stored(part, target):
+                return False
+        return True
+
+    async def _copy_stored(self, span: ByteRange, target: memoryview) -> bool:
+        try:
+            if not self._file.stored.read_now(span, target):
+                await trio.to_thread.run_sync(self._file.stored.read_into, span, target)
+        except StoreError:
+            await trio.sleep(0.1)  # a disk that fails: the block is missing now, the deadline bounds the tries
+            return False
+        return True

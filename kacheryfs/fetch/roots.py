@@ -1,0 +1,42 @@
+"""Finds the root of a manifest that a name carries: every peer that has the file is asked, the first answer wins."""
+
+from __future__ import annotations
+
+from ..core.manifest import Root
+from ..core.model import Blake3, Sha1
+from ..errors import PeerError, PeerLiedError, ProofError, UnreachableError
+from ..peers.peer import Peer
+from .finder import Answer, Finder, raise_missing
+from .metadata import Metadata
+from .peerset import PeerSet
+
+
+class RootFinder:
+    """Fetches roots."""
+
+    def __init__(self, finder: Finder, metadata: Metadata, peers: PeerSet) -> None:
+        self._finder = finder
+        self._metadata = metadata
+        self._peers = peers
+
+    async def fetch(self, sha1: Sha1, manifest: Blake3) -> tuple[Root, list[Answer]]:
+        """Return the root and who has the file, as far as is known by then; NotFoundError or UnreachableError."""
+        roots: list[Root] = []
+        errors: list[PeerError] = []
+
+        async def fetch_from(peer: Peer) -> None:
+            try:
+                roots.append(await self._metadata.fetch_root(manifest, peer))
+            except PeerError as exc:
+                errors.append(exc)
+                if isinstance(exc, PeerLiedError):
+                    self._peers.ban(peer, sha1, str(exc))
+
+        answers = await self._finder.gather(sha1, enough=lambda _: bool(roots), along=fetch_from)
+        if roots:
+            return roots[0], answers
+        if not errors:
+            raise_missing(sha1, answers)
+        words = "; ".join(str(error) for error in errors)
+        kind = ProofError if all(isinstance(error, PeerLiedError) for error in errors) else UnreachableError
+        raise kind(f"sha1 {sha1.short}: nobody could give its manifest {manifest.short} ({words})")

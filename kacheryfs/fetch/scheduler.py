@@ -1,0 +1,307 @@
+"""Downloads: one flight a block, demand before readahead, another provider where one fails or is overdue.
+
+Theory of operation. ``ensure`` and ``hint`` put flights into their file's table as PENDING. ``_pump`` turns pending
+flights into runs: consecutive blocks, one provider, one task in the engine's nursery. A run lands its blocks one by
+one. What it could not land goes back to PENDING with the failure noted, so that the next run asks somebody else; where
+nobody can be asked a flight is STALLED until ``Revival`` finds somebody. A reader that is cancelled stops waiting and
+nothing else; a pending flight that nobody waits for is dropped when its turn comes. All state changes are in sync
+methods, between two awaits, so nothing here needs a lock.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import trio
+
+from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
+from ..core.manifest import VerifiedBlock
+from ..core.model import BlockRange
+from ..core.plan import grow_run
+from ..errors import KacheryError, PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
+from .flights import Flight, FlightState
+from .memory import MemoryBlocks
+from .openfile import OpenFile
+from .peerset import PeerSet
+from .providers import LACKS_FOR_S, Provider
+from .transfer import Transfer
+
+log = logging.getLogger(__name__)
+
+MAX_RUNS = 32
+"""Runs at once; each holds a buffer of 1 MiB, or of one block where blocks are larger."""
+MAX_AHEAD_RUNS = 8
+"""Of these, begun for readahead: the rest is kept for demand."""
+MAX_BUFFER_BYTES = 96 * 1024 * 1024
+"""Of all runs together: small files proven whole, and legacy chunks, take up to 64 MiB each."""
+MAX_RUN_BYTES = 4 * 1024 * 1024
+FIRST_RUN_BYTES = 1024 * 1024
+"""The longest run asked of a provider whose rate isn't known yet."""
+RUN_S = 0.5
+"""A run is no longer than its provider delivers in this time: a slow one holds few blocks up."""
+OVERDUE_S = 1.0
+"""A run that landed nothing for this time beyond four times what was expected: others are asked too."""
+MAX_QUEUED_HINTS = 512
+
+Queued = tuple[OpenFile, Flight]
+
+
+class Run:
+    """One request under way."""
+
+    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange, *, is_demand: bool) -> None:
+        self.file = file
+        self.provider = provider
+        self.blocks = blocks
+        self.is_demand = is_demand
+        self.n_bytes = len(file.layout.bytes_of(blocks))
+        self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
+        self.progress_at = trio.current_time()
+        self.landed: set[int] = set()
+
+
+class Scheduler:
+    """Owns every download of this process."""
+
+    def __init__(
+        self,
+        peers: PeerSet,
+        transfer: Transfer,
+        memory: MemoryBlocks,
+        nursery: trio.Nursery,
+        *,
+        on_progress: Callable[[OpenFile], None],
+    ) -> None:
+        """``on_progress`` is told of every file that a run has landed blocks of."""
+        self._peers = peers
+        self._transfer = transfer
+        self._memory = memory
+        self._nursery = nursery
+        self._on_progress = on_progress
+        self._demand: deque[Queued] = deque()
+        self._ahead: deque[Queued] = deque()
+        self._stalled: list[Queued] = []
+        self.stalled_now = trio.Event()
+        self.runs: set[Run] = set()
+
+    # -- what readers call -------------------------------------------------------------------------------------------
+
+    async def ensure(self, file: OpenFile, blocks: Iterable[int]) -> dict[int, VerifiedBlock]:
+        """Wait until every block is in the store; return those that the store could not keep. No deadline here."""
+        flights = [self._join(file, block) for block in blocks]
+        self._pump()
+        try:
+            for flight in flights:
+                await flight.done.wait()
+        finally:
+            for flight in flights:
+                flight.waiters -= 1
+        for flight in flights:
+            if flight.error:
+                raise type(flight.error)(*flight.error.args) from flight.error
+        return {flight.block: flight.landed for flight in flights if flight.landed}
+
+    def hint(self, file: OpenFile, blocks: Iterable[int]) -> None:
+        """Fetch what is missing of ``blocks`` when there is nothing better to do; dropped under load."""
+        for block in blocks:
+            if len(self._ahead) >= MAX_QUEUED_HINTS:
+                break
+            if block not in file.flights and not file.stored.is_present(block):
+                file.flights[block] = flight = Flight(block, is_demand=False)
+                self._ahead.append((file, flight))
+        self._pump()
+
+    def _join(self, file: OpenFile, block: int) -> Flight:
+        file.check_not_retired()
+        flight = file.flights.get(block)
+        if flight is None:
+            flight = file.flights[block] = Flight(block, is_demand=True)
+            self._demand.append((file, flight))
+        elif not flight.is_demand:
+            flight.is_demand = True
+            if flight.state is FlightState.PENDING:
+                self._demand.append((file, flight))
+        flight.waiters += 1
+        return flight
+
+    # -- from flights to runs ----------------------------------------------------------------------------------------
+
+    def _pump(self) -> None:
+        self._pump_queue(self._demand, MAX_RUNS)
+        self._pump_queue(self._ahead, MAX_AHEAD_RUNS)
+
+    def _pump_queue(self, queue: deque[Queued], max_runs: int) -> None:
+        while queue and len(self.runs) < max_runs:
+            file, flight = queue[0]
+            if flight.state is not FlightState.PENDING or (queue is self._ahead and flight.is_demand):
+                queue.popleft()  # it went with an earlier run, or stands in the other queue too
+            elif flight.is_demand and not flight.waiters:
+                queue.popleft()
+                self._drop(file, flight)
+            elif not self._start_run(file, flight):
+                break
+            else:
+                queue.popleft()
+
+    def _start_run(self, file: OpenFile, flight: Flight) -> bool:
+        """Start a run, or stall or drop the flight where there is no provider; False: no buffer is free now."""
+        block_bytes = file.layout.block_bytes
+        provider = file.providers.choose(flight.block, block_bytes, flight.tried)
+        if provider is None:
+            self._stall(file, flight)
+            return True
+        max_blocks = max(_run_bytes(provider) // block_bytes, 1)
+        blocks = grow_run(flight.block, lambda block: _is_pending(file, block), max_blocks)
+        run = Run(file, provider, blocks, is_demand=flight.is_demand)
+        held = sum(other.buffer_bytes for other in self.runs)
+        if self.runs and held + run.buffer_bytes > MAX_BUFFER_BYTES:
+            return False
+        for block in blocks:
+            file.flights[block].state = FlightState.RUNNING
+            file.flights[block].runs += 1
+        self.runs.add(run)
+        provider.queued_bytes += run.n_bytes
+        self._nursery.start_soon(self._fly, run)
+        return True
+
+    def _stall(self, file: OpenFile, flight: Flight) -> None:
+        if not flight.waiters:
+            self._drop(file, flight)
+        elif not flight.runs:
+            flight.state = FlightState.STALLED
+            self._stalled.append((file, flight))
+            self.stalled_now.set()
+        else:
+            flight.state = FlightState.RUNNING  # overdue, and nobody else to ask: the first run goes on
+
+    def _drop(self, file: OpenFile, flight: Flight) -> None:
+        if not flight.runs:
+            file.flights.pop(flight.block, None)
+
+    # -- runs --------------------------------------------------------------------------------------------------------
+
+    async def _fly(self, run: Run) -> None:
+        error: PeerError | None = None
+        try:
+            await self._transfer.carry(run.file, run.provider, run.blocks, lambda b, u: self._land(run, b, u))
+        except PeerError as exc:
+            error = exc
+        except Exception as exc:
+            # An outer edge: a defect in one run must not end the engine, and with it the mount and every reader.
+            log.exception("a run of sha1 %s failed in a way that it should not", run.file.proof.sha1.short)
+            error = PeerError(f"{run.provider.peer.url}: internal error, {type(exc).__name__} (see the log)")
+        finally:
+            self.runs.discard(run)
+            run.provider.queued_bytes -= run.n_bytes
+        if error is None:
+            self._peers.note_success(run.provider.peer)
+        else:
+            self._blame(run, error)
+        self._requeue_unlanded(run, error)
+        if run.landed:
+            self._on_progress(run.file)
+        self._pump()
+
+    def _land(self, run: Run, block: int, unstored: VerifiedBlock | None) -> None:
+        run.progress_at = trio.current_time()
+        run.landed.add(block)
+        if unstored:
+            self._memory.put(run.file.binding, unstored)
+        flight = run.file.flights.pop(block, None)
+        if flight:
+            flight.land(unstored)
+
+    def _blame(self, run: Run, error: PeerError) -> None:
+        log.log(error.log_level, "sha1 %s: %s", run.file.proof.sha1.short, error)
+        if isinstance(error, PeerLackedGroupError):
+            return
+        if isinstance(error, PeerLiedError):
+            self._peers.ban(run.provider.peer, run.file.proof.sha1, str(error))
+        elif isinstance(error, PeerLacksError) and not run.provider.is_partial:
+            run.provider.lacks_until = trio.current_time() + LACKS_FOR_S
+        self._peers.note_failure(run.provider.peer, error)
+
+    def _requeue_unlanded(self, run: Run, error: PeerError | None) -> None:
+        for block in run.blocks:
+            flight = run.file.flights.get(block)
+            if block in run.landed or flight is None:
+                continue
+            flight.runs -= 1
+            if error is not None:
+                flight.tried.add(run.provider.peer.url)
+            if isinstance(error, PeerLackedGroupError):
+                self._stall(run.file, flight)
+            else:
+                self._requeue(run.file, flight)
+
+    def _requeue(self, file: OpenFile, flight: Flight) -> None:
+        if flight.runs:
+            return  # another run carries it still
+        if not flight.waiters:
+            self._drop(file, flight)
+            return
+        flight.state, flight.is_demand = FlightState.PENDING, True
+        self._demand.append((file, flight))
+
+    # -- what Revival and Prover call --------------------------------------------------------------------------------
+
+    def stalled_files(self) -> list[OpenFile]:
+        """Return the files of which somebody waits for a block that nobody can be asked for."""
+        self._stalled = [(file, flight) for file, flight in self._stalled if self._is_waited_for(file, flight)]
+        if not self._stalled:
+            self.stalled_now = trio.Event()
+        return list(dict.fromkeys(file for file, _ in self._stalled))
+
+    def _is_waited_for(self, file: OpenFile, flight: Flight) -> bool:
+        if flight.waiters:
+            return flight.state is FlightState.STALLED
+        if flight.state is FlightState.STALLED:
+            self._drop(file, flight)
+        return False
+
+    def retry_stalled(self, file: OpenFile) -> None:
+        """Try the stalled flights of ``file`` again, each provider with a clean slate."""
+        mine = [flight for other, flight in self._stalled if other is file]
+        self._stalled = [(other, flight) for other, flight in self._stalled if other is not file]
+        for flight in mine:
+            if flight.state is FlightState.STALLED:
+                flight.tried.clear()
+                self._requeue(file, flight)
+        self._pump()
+
+    def ask_others_too(self, now: float) -> None:
+        """Put what waits in overdue runs up for a second provider."""
+        for run in [run for run in self.runs if now - run.progress_at > _overdue_s(run)]:
+            run.progress_at = now
+            for block in run.blocks:
+                flight = run.file.flights.get(block)
+                if flight and flight.waiters and flight.state is FlightState.RUNNING and flight.runs == 1:
+                    flight.tried.add(run.provider.peer.url)
+                    flight.state, flight.is_demand = FlightState.PENDING, True
+                    self._demand.append((run.file, flight))
+        self._pump()
+
+    def fail_file(self, file: OpenFile, error: KacheryError) -> None:
+        """Answer everybody who waits for a block of ``file`` with ``error``."""
+        for flight in list(file.flights.values()):
+            flight.fail(error)
+        file.flights.clear()
+
+
+def _is_pending(file: OpenFile, block: int) -> bool:
+    flight = file.flights.get(block)
+    return flight is not None and flight.state is FlightState.PENDING
+
+
+def _run_bytes(provider: Provider) -> int:
+    rate = provider.peer.stats.rate_bytes_per_s
+    return FIRST_RUN_BYTES if rate is None else int(min(rate * RUN_S, MAX_RUN_BYTES))
+
+
+def _overdue_s(run: Run) -> float:
+    stats = run.provider.peer.stats
+    batch_bytes = min(run.buffer_bytes, run.n_bytes)
+    rate = stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
+    return OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate)
