@@ -2,10 +2,10 @@
 
 One socket a mount stands in the runtime folder (mode 0700), named after the mountpoint. Who may connect is decided by
 the folder and once more by the kernel's word on who is at the other end (SO_PEERCRED): the same user, or root.
-A connection carries one request and one answer, a JSON object each on a line of its own (``messages``); both are bounded in
-size and time, and no more than 32 are attended at once.
+A connection carries one request and one answer, a JSON object each on a line of its own (``messages``); both are
+bounded in size and time, and no more than 32 are attended at once.
 
-``server.serve_control`` gets its handlers from ``app.py``, one for each of ``messages.COMMANDS``; a handler's KacheryError
-reaches the asker as the same class, so that the exit code survives. ``client.ask`` is plain blocking code.
+``server.serve_control`` gets its handlers from ``app.py``, one for each of ``messages.COMMANDS``; a handler's
+KacheryError reaches the asker as the same class, so that the exit code survives. ``client.ask`` is plain blocking code.
 ``umount`` is answered once nothing is mounted any more: answers are sent even while the mount ends.
 """

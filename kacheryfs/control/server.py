@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import trio
 from ..errors import InputError, KacheryError, MountError
 from ..folders import make_private_folder
 from .messages import COMMANDS, MAX_REQUEST_BYTES, Arguments, decode_request, encode_failure, encode_result
-from .sockets import is_answered, listen, user_of
+from .sockets import is_answered, listen, remove, user_of
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +36,13 @@ async def serve_control(
     make_private_folder(path.parent)
     listening = await trio.to_thread.run_sync(lambda: listen(path, is_alive=is_answered))
     try:
-        async with trio.open_nursery() as nursery:
-            listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
+        async with listener, trio.open_nursery() as nursery:
             task_status.started()
             await _accept(listener, handlers, nursery)
     finally:
+        remove(path)
         listening.close()
-        path.unlink(missing_ok=True)
 
 
 async def _accept(listener: trio.SocketListener, handlers: Mapping[str, Handler], nursery: trio.Nursery) -> None:
@@ -66,8 +65,7 @@ async def _attend(stream: trio.SocketStream, handlers: Mapping[str, Handler], li
 
 
 def _is_allowed(stream: trio.SocketStream) -> bool:
-    with socket.socket(fileno=os.dup(stream.socket.fileno())) as sock:
-        uid = user_of(sock)
+    uid = user_of(stream.socket)
     if uid in (os.geteuid(), 0):
         return True
     log.warning("user %d was refused at the control socket", uid)

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import MountError
 
@@ -84,7 +85,18 @@ def is_answered(path: Path) -> bool:
     return True
 
 
-def user_of(sock: socket.socket) -> int:
+def remove(path: Path) -> None:
+    """Remove the socket's name."""
+    path.unlink(missing_ok=True)
+
+
+class Socket(Protocol):
+    """A socket of the standard library, or trio's."""
+
+    def getsockopt(self, level: int, optname: int, buflen: int) -> bytes: ...
+
+
+def user_of(sock: Socket) -> int:
     """Return the user at the other end, as the kernel knows it."""
     credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     _, uid, _ = struct.unpack("3i", credentials)
