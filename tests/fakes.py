@@ -72,10 +72,11 @@ class FakePeer:
     is_static: bool = False
     stats: PeerStats = field(default_factory=PeerStats)
     requests: list[tuple[str, object]] = field(default_factory=list)
+    is_known: bool = False
     is_closed: bool = False
-    _files: dict[Sha1, FakeFile] = field(default_factory=dict)
-    _blocks: dict[Binding, tuple[FakeFile, set[int]]] = field(default_factory=dict)
-    _parts: dict[Blake3, bytes] = field(default_factory=dict)
+    files: dict[Sha1, FakeFile] = field(default_factory=dict)
+    blocks: dict[Binding, tuple[FakeFile, set[int]]] = field(default_factory=dict)
+    parts: dict[Blake3, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for file in self.whole:
@@ -84,60 +85,67 @@ class FakePeer:
             self.add_blocks(file, blocks)
 
     def add(self, file: FakeFile) -> None:
-        self._files[file.sha1] = file
+        self.files[file.sha1] = file
         self.add_blocks(file, range(file.layout.n_blocks))
 
     def add_blocks(self, file: FakeFile, blocks: Iterable[int]) -> None:
-        self._blocks.setdefault(file.binding, (file, set()))[1].update(blocks)
-        self._parts |= file.parts
+        self.blocks.setdefault(file.binding, (file, set()))[1].update(blocks)
+        self.parts |= file.parts
 
     def forget(self, file: FakeFile) -> None:
-        self._files.pop(file.sha1, None)
-        self._blocks.pop(file.binding, None)
+        self.files.pop(file.sha1, None)
+        self.blocks.pop(file.binding, None)
+
+    def refuse_closed(self) -> None:
+        if self.is_closed:
+            raise PeerUnreachableError(f"{self.url}: closed on this side")
 
     async def connect(self) -> None:
-        await self._note("connect", None)
+        if not self.is_known:
+            await self._note("connect", None)
+            self.is_known = True
+        await trio.lowlevel.checkpoint()
 
     async def have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         await self._note("have", tuple(sha1s))
-        partly = set() if self.is_static else {binding.sha1 for binding, (_, blocks) in self._blocks.items() if blocks}
-        return [sha1 in self._files or sha1 in partly for sha1 in sha1s]
+        partly = set() if self.is_static else {binding.sha1 for binding, (_, blocks) in self.blocks.items() if blocks}
+        return [sha1 in self.files or sha1 in partly for sha1 in sha1s]
 
     async def describe(self, sha1: Sha1) -> FileInfo:
         await self._note("describe", sha1)
-        if sha1 not in self._files:
+        if sha1 not in self.files:
             raise PeerLacksError(f"{self.url}: it does not have sha1 {sha1.short}")
-        info = self._files[sha1].info
+        info = self.files[sha1].info
         return FileInfo(info.size_bytes, None) if self.is_static else info
 
     async def presence(self, binding: Binding, group: int, n_blocks: int) -> list[bool]:
         await self._note("presence", (binding, group))
-        if self.is_static or binding not in self._blocks:
+        if self.is_static or binding not in self.blocks:
             raise PeerLacksError(f"{self.url}: it has nothing of sha1 {binding.sha1.short} under that manifest")
-        present = self._blocks[binding][1]
+        present = self.blocks[binding][1]
         return [group * GROUP_BLOCKS + i in present for i in range(n_blocks)]
 
     async def get_manifest_part(self, digest: Blake3, max_bytes: int) -> bytes:
         await self._note("manifest", digest)
-        if digest not in self._parts:
+        if digest not in self.parts:
             raise PeerLacksError(f"{self.url}: it does not have manifest {digest.short}")
-        if len(self._parts[digest]) > max_bytes:
-            raise PeerLiedError(f"{self.url}: its answer is over {max_bytes} bytes")
-        return self._parts[digest]
+        if len(self.parts[digest]) > max_bytes:
+            raise PeerLiedError(f"{self.url}: its answer is over the limit of {max_bytes} bytes")
+        return self.parts[digest]
 
     @asynccontextmanager
     async def open_range(
         self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int
     ) -> AsyncIterator[RangeStream]:
         await self._note("partial range" if is_partial else "range", (binding, span))
-        file = self._find_partial(binding, span) if is_partial else self._files.get(binding.sha1)
+        file = self._find_partial(binding, span) if is_partial else self.files.get(binding.sha1)
         if file is None:
             raise PeerLacksError(f"{self.url}: it does not have that of sha1 {binding.sha1.short}")
         if len(file.data) != size_bytes:
             raise PeerLiedError(f"{self.url}: its file has {len(file.data)} bytes, not {size_bytes}")
         self.stats.n_open_connections += 1
         try:
-            yield _FakeStream(self.stats, memoryview(file.data)[span.start : span.stop])
+            yield _FakeStream(self, memoryview(file.data)[span.start : span.stop])
         finally:
             self.stats.n_open_connections -= 1
 
@@ -145,13 +153,12 @@ class FakePeer:
         self.is_closed = True
 
     def _find_partial(self, binding: Binding, span: ByteRange) -> FakeFile | None:
-        file, present = self._blocks.get(binding, (None, set[int]()))
+        file, present = self.blocks.get(binding, (None, set[int]()))
         return file if file and present.issuperset(file.layout.blocks_of(span)) else None
 
     async def _note(self, what: str, subject: object) -> None:
         await trio.lowlevel.checkpoint()
-        if self.is_closed:
-            raise PeerUnreachableError(f"{self.url}: closed")
+        self.refuse_closed()
         self.requests.append((what, subject))
         self.stats.n_requests += 1
         self.stats.note_round_trip(0.001, trio.current_time())
@@ -159,15 +166,16 @@ class FakePeer:
 
 @dataclass(slots=True)
 class _FakeStream:
-    stats: PeerStats
+    peer: FakePeer
     rest: memoryview
 
     async def receive_into(self, buffer: memoryview) -> int:
         await trio.lowlevel.checkpoint()
+        self.peer.refuse_closed()
         n_bytes = min(len(buffer), len(self.rest))
         buffer[:n_bytes] = self.rest[:n_bytes]
         self.rest = self.rest[n_bytes:]
-        self.stats.bytes_received += n_bytes
+        self.peer.stats.bytes_received += n_bytes
         return n_bytes
 
 
@@ -326,7 +334,7 @@ class Lying(Wrapper):
     """Answers are replaced: bits of bodies and manifest parts flipped, and any of the claims given here."""
 
     flips_bodies: bool = False
-    flips_parts: bool = False
+    flipsparts: bool = False
     info: FileInfo | None = None
     size_bytes: int | None = None
     says_have: bool | None = None

@@ -68,11 +68,11 @@ def _refuse_extras(url: str, parts: SplitResult) -> None:
 def _host(url: str, host: str) -> str:
     if ":" in host:
         try:
-            return str(ipaddress.IPv6Address(host))
+            return str(ipaddress.IPv6Address(host if "%" not in host else ""))
         except ValueError as exc:
-            raise _refusal(url, "its host is no IPv6 address") from exc
+            raise _refusal(url, "its host is no IPv6 address (one with a zone isn't either)") from exc
     try:
-        name = host.encode("ascii" if host.isascii() else "idna").decode()
+        name = host.encode("idna").decode()  # also refuses empty and overlong labels
     except UnicodeError as exc:
         raise _refusal(url, "its host is no host name") from exc
     if not _NAME.match(name):

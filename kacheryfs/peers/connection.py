@@ -21,6 +21,8 @@ from .transport import Transport
 
 _RECEIVE_BYTES = 16 * 1024
 _MAX_INFORMATIONAL = 4
+_FREE_PIECES = 256
+_MIN_PIECE_BYTES = 256
 
 
 class StaleConnectionError(Exception):
@@ -186,6 +188,7 @@ class _ChunkedBody:
         self._connection = connection
         self._state = state
         self._ready = memoryview(b"")
+        self._n_bytes = self._n_pieces = 0
 
     @property
     def is_clean(self) -> bool:
@@ -200,10 +203,18 @@ class _ChunkedBody:
         self._ready = self._ready[n_bytes:]
         return n_bytes
 
+    def _count(self, n_bytes: int) -> None:
+        """Refuse a body in crumbs: at 10 µs each they cost us more than their sender."""
+        self._n_bytes += n_bytes
+        self._n_pieces += 1
+        if self._n_pieces > _FREE_PIECES + self._n_bytes // _MIN_PIECE_BYTES:
+            raise PeerLiedError(f"its answer comes in {self._n_pieces} pieces for {self._n_bytes} bytes")
+
     async def _next_event(self) -> None:
         event = self._state.next_event()
         if isinstance(event, h11.Data):
             self._ready = memoryview(bytes(event.data))
+            self._count(len(event.data))
         elif isinstance(event, h11.EndOfMessage):
             self.is_complete = True
         else:

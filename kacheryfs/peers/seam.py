@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
 from collections.abc import Iterator
@@ -45,6 +46,8 @@ def translate(exc: BaseException) -> PeerError | None:
     if isinstance(exc, h11.RemoteProtocolError):
         return PeerLiedError(f"its answer is not HTTP/1.1 ({printable(str(exc))})")
     if isinstance(exc, trio.ClosedResourceError):
+        return PeerUnreachableError("closed on this side")
+    if isinstance(exc, OSError) and exc.errno == errno.EBADF:
         return PeerUnreachableError("closed on this side")
     if isinstance(exc, OSError):
         return PeerUnreachableError(_reason(exc))

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import socket
 import ssl
+from contextlib import suppress
 
 import trio
 
 from .address import PeerAddress
+
+_LAST_SEGMENT_BYTES = 64 * 1024
+"""On loopback; elsewhere a segment has 1.5 KB or 9 KB."""
 
 
 class Transport:
@@ -38,6 +42,8 @@ class Transport:
             await trio.lowlevel.checkpoint()
             return n_bytes
         while n_bytes is None:
+            if len(buffer) <= _LAST_SEGMENT_BYTES:
+                self._acknowledge()
             await trio.lowlevel.wait_readable(self._sock)
             n_bytes = self._receive_now(buffer)
         return n_bytes
@@ -54,6 +60,15 @@ class Transport:
         if self._sock.fileno() >= 0:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
+
+    def _acknowledge(self) -> None:
+        """Tell the sender now what came, before waiting for the last bytes of an answer.
+
+        A sender that holds back its last, small segment until the ones before it are acknowledged (nginx with
+        ``tcp_nopush``, as Debian sets it up) else waits 40 ms for our delayed one: 44 ms for 64 KiB instead of 0.4.
+        """
+        with suppress(OSError):  # a broken connection says so at the next receive; other systems lack the option
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _receive_now(self, buffer: memoryview) -> int | None:
         """Fill ``buffer`` with what is there; None where nothing is, 0 at the end."""

@@ -85,6 +85,7 @@ def read_traces(path: Path, seed: int, n_reads: int, n_frames: int) -> dict[str,
 
     recording = si.read_binary(path, sampling_frequency=RATE_HZ, dtype="int16", num_channels=N_CHANNELS)
     starts = np.random.default_rng(seed).integers(0, recording.get_num_samples() - n_frames, n_reads).tolist()
+    fd = os.open(path, os.O_RDONLY)  # rclone's pages go when it is opened anew
     wait_for_start()
     seconds = []
     for first in starts:
@@ -93,7 +94,6 @@ def read_traces(path: Path, seed: int, n_reads: int, n_frames: int) -> dict[str,
         np.asarray(traces).sum(dtype=np.int64)  # a lazy mapping is read here
         seconds.append(time.perf_counter() - start)
         assert traces.shape == (n_frames, N_CHANNELS)
-    fd = os.open(path, os.O_RDONLY)
     n_bytes = n_reads * n_frames * N_CHANNELS * 2
     return {"seconds": seconds, "n_bytes": n_bytes, "starts": starts, "kernel_bytes": cached_bytes(fd)}
 
