@@ -140,6 +140,7 @@ class GroupedProof:
         self._groups[group] = data
 
     def verify(self, block: int, data: bytes | memoryview) -> VerifiedBlock:
+        assert self.missing_group(block) is None, f"group {block // GROUP_BLOCKS} was not added"
         digests = self._groups[block // GROUP_BLOCKS]
         at = block % GROUP_BLOCKS * Blake3.n_bytes
         if len(data) != self.layout.block_size(block) or blake3(data).digest() != digests[at : at + Blake3.n_bytes]:
