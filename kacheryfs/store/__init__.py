@@ -1,1 +1,28 @@
-"""chapter: to be written"""
+"""Bytes on disk: what this machine offers in place, and the verified blocks that it fetched.
+
+Two halves, which know nothing of each other:
+
+The *catalog* (``catalog``, ``sharing``, ``hashing``, ``originals``) is what we offer: a user's own files, hashed
+once, read in place and never copied or changed.
+
+The *store* (``blocks`` tells how it works) is what we fetched. On disk:
+
+    VERSION                     "kacheryfs-store 1"; another is refused
+    sha1/ab/cd/ef/H             a whole file whose SHA-1 was found right; any web server can offer it
+    manifest/ab/cd/ef/D         roots and groups of manifests, under their own BLAKE3
+    partial/ab/H-M/data         a file under manifest M that isn't proven yet: sparse, costs what is present
+    partial/ab/H-M/present      one byte a block, 0 or 1: 4 millionths of the file
+    index.sqlite                what is here, by the question that a peer asks; made again if it is lost
+    lock, tmp/                  one byte of ``lock`` stands for each file; ``tmp`` holds what is being written
+
+    blocks      Store: opens files, answers what there is
+    files       StoredFile: is_present, check, read, put, prove, drop
+    backer      which data file a StoredFile has open, and every change of it
+    backing     an open data file, with what is present and checked of it
+    presence    the shared map of present blocks        flags     such bytes in memory
+    partial, promotion                                  the steps on disk, safe to be killed between
+    folder, places, locks, space, trouble               the folder: made, named, locked, not filled up
+    parts, index, survey                                parts of manifests; the database; making it again
+
+Everything here blocks and is safe to use from threads and from several processes; no trio.
+"""

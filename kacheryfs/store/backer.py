@@ -7,8 +7,7 @@ import os
 import threading
 from collections.abc import Iterator
 
-from ..core.model import Binding, Layout
-from ..errors import StoreError
+from ..core.model import BLOCK_BYTES, Binding, Layout
 from .backing import Backing
 from .folder import LOCK_TIMEOUT_S, StoreFolder, lock_name
 from .index import Index, Row
@@ -17,7 +16,10 @@ from .promotion import demote, find_complete, is_at, promote
 
 
 class Backer:
-    """The current backing of one binding. Who reads takes ``backing`` once and stays with it; old ones close with the file."""
+    """The current backing of one binding.
+
+    Who reads takes ``backing`` once and stays with it; those that were replaced are closed with the file.
+    """
 
     def __init__(self, folder: StoreFolder, index: Index, binding: Binding, layout: Layout) -> None:
         self._folder = folder
@@ -32,19 +34,21 @@ class Backer:
 
     def attach(self) -> None:
         """Open what is on disk, once."""
-        with self._lock:
+        with self._lock, self._folder.trouble.reported():
             if not self._is_attached:
                 self._is_attached = True
-                with self._folder.trouble.reported():
-                    self._replace(self._find())
+                self._replace(self._find_locked())
+
+    def _find_locked(self) -> Backing | None:
+        if self._binding.manifest is not None and self._folder.is_writable:
+            try:
+                with self._hold():
+                    return self._find()
+            except OSError:  # read-only or gone since: read what can be read; the next put tries to write again
+                self._folder.is_writable = False
+        return self._find() or self._find()  # a promotion may have come between its two looks
 
     def _find(self) -> Backing | None:
-        if self._binding.manifest is None or not self._folder.is_writable:
-            return self._find_unlocked()
-        with self._hold():
-            return self._find_unlocked()
-
-    def _find_unlocked(self) -> Backing | None:
         """Open the complete file first: another process may have promoted the partial one at any time before."""
         if not self._shuns_complete:
             complete = find_complete(self._folder, self._binding.sha1, self._layout)
@@ -55,22 +59,22 @@ class Backer:
     def make_writable(self) -> Backing:
         """Return a backing that takes blocks, or has them all; OSError where neither can be."""
         backing = self.backing
-        if backing.is_writable:
+        if backing.is_writable and not backing.is_cut():
             return backing
         if backing.is_complete:
             if backing.is_full():
                 return backing
             self.leave_complete(backing)
         with self._changing():
-            if not (self.backing.is_writable or self.backing.is_complete):
-                found = self._find_unlocked()
-                if found is None or not (found.is_writable or found.is_complete):
-                    found = make_partial(self._folder, self._binding, self._layout)
-                self._replace(found)
+            if self.backing is backing or not self.backing.is_writable:
+                self._replace(self._find() or make_partial(self._folder, self._binding, self._layout))
             return self.backing
 
     def leave_complete(self, backing: Backing) -> None:
-        """Stop using a complete file that is not what the manifest says: the disk spoilt it, or the manifest is another's."""
+        """Stop using a complete file that isn't what the manifest says.
+
+        Either the disk spoilt it, then it is partial again; or the manifest is another's, then it stays where it is.
+        """
         with self._changing():
             if self.backing is not backing:
                 return
@@ -78,12 +82,14 @@ class Backer:
             if proven and proven.binding == self._binding and is_at(self._folder, self._binding.sha1, backing.fd):
                 demote(self._folder, self._index, self._binding, backing)
             self._shuns_complete = True
-            self._replace(self._find_unlocked())
+            self._replace(self._find())
 
     def write_complete(self, data: bytes | memoryview) -> Backing:
         """Write a whole file, just proven by its SHA-1, in one step."""
         with self._changing():
-            self._folder.write_object(self._folder.places.complete(self._binding.sha1), data)
+            place = self._folder.places.complete(self._binding.sha1)
+            # The power may fail: one block is read and hashed at every first use, more of it is not.
+            self._folder.write_object(place, data, is_synced=len(data) > BLOCK_BYTES)
             self._index.enter(Row(self._binding, self._layout, is_proven=True))
             self._replace(find_complete(self._folder, self._binding.sha1, self._layout))
             return self.backing
@@ -91,14 +97,15 @@ class Backer:
     def adopt_promoted(self) -> bool:
         """Take the file for proven where another process has promoted the one that is open here."""
         with self._lock:
-            if self.backing.fd >= 0 and is_at(self._folder, self._binding.sha1, self.backing.fd):
+            if not self.backing.is_complete and is_at(self._folder, self._binding.sha1, self.backing.fd):
                 self.backing = self.backing.as_complete()
-        return self.backing.is_complete
+            return self.backing.is_complete
 
     def promote(self, backing: Backing) -> None:
         """Take the file for proven, and move it to its place; where that can't be it stays partial on disk."""
-        with self._folder.trouble.reported(), self._changing():
-            promote(self._folder, self._index, self._binding, backing)
+        if backing.fd >= 0:
+            with self._folder.trouble.reported(), self._changing():
+                promote(self._folder, self._index, self._binding, backing)
         with self._lock:
             if self.backing is backing:
                 self.backing = backing.as_complete()
@@ -121,8 +128,8 @@ class Backer:
     def alone(self) -> Iterator[None]:
         """Let one process at a time prove this file; the others wait, and find it proven."""
         with contextlib.ExitStack() as stack:
-            with self._folder.trouble.reported():
-                if self._folder.is_writable:
+            if self._folder.is_writable:
+                with self._folder.trouble.reported():
                     stack.enter_context(self._folder.locks.hold(lock_name(self._binding) + " prove"))
             yield
 

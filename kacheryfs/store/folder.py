@@ -1,7 +1,8 @@
-"""The store's folder: made, versioned, locked and written to; everything that may fail when a disk is full or read-only."""
+"""The store's folder: made, versioned, locked, written to: what may fail where a disk is full or read-only."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -19,11 +20,15 @@ VERSION = "kacheryfs-store 1\n"
 LOCK_TIMEOUT_S = 5.0
 """The lock of a file is held for a few renames; a holder that takes longer is stopped, and then memory must do."""
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-_IGNORED = frozenset({"lost+found"})
+_NOT_STRANGE = frozenset(
+    {"lost+found", "tmp", "lock", "partial", "manifest", "index.sqlite", "index.sqlite-wal", "index.sqlite-shm"}
+)
+"""What may lie in a folder without a VERSION: a file system's own, and what a running process makes again after
+somebody emptied the store. ``sha1`` isn't among them: whatever lies there counts as proven."""
 
 
 class StoreFolder:
-    """The folder of one store; ``prepare`` may be called again at any time and makes what is missing."""
+    """The folder of one store; ``prepare`` may be called at any time and makes what is missing."""
 
     def __init__(self, root: Path, min_free_fraction: float) -> None:
         self.places = Places(root)
@@ -39,27 +44,28 @@ class StoreFolder:
             self.prepare()
             self._remove_leftovers()
         except OSError as exc:
+            reason = exc.strerror or str(exc)
             if not root.is_dir() and exc.errno not in _FULL:
-                raise StoreError(
-                    f"store {root}: can't be made: {exc.strerror}; name another folder with --store"
-                ) from exc
-            self.trouble.report(exc.strerror or str(exc))
-
-    def prepare(self) -> None:
-        """Make what is missing of the folder; OSError where it can't be, StoreError where it is something else."""
-        self.is_writable = False
-        self._check_version()
-        self.places.root.mkdir(parents=True, exist_ok=True)
-        self.places.temporary.mkdir(exist_ok=True)
-        if not self.places.version.exists():
-            self.write_object(self.places.version, VERSION.encode())
-        with self.locks.hold("prepare", timeout_s=LOCK_TIMEOUT_S):
-            self.is_writable = True
+                raise StoreError(f"store {root}: can't be made: {reason}; name another folder with --store") from exc
+            self.trouble.report(reason)
 
     def make_ready(self) -> None:
         """Prepare the folder where it isn't: it could not be written so far, or somebody removed it."""
         if not self.is_writable or not self.places.version.exists():
             self.prepare()
+
+    def prepare(self) -> None:
+        """Make what is missing of the folder; OSError where it can't be, StoreError where it is something else."""
+        self.is_writable = False
+        self._check_version()
+        root = self.places.root
+        root.parent.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, exist_ok=True)  # a digest is the right to read, and the names here are digests
+        self.places.temporary.mkdir(exist_ok=True)
+        if not self.places.version.exists():
+            self.write_object(self.places.version, VERSION.encode())
+        with self.locks.hold("prepare", timeout_s=LOCK_TIMEOUT_S):  # tells whether it can be written, and locked
+            self.is_writable = True
 
     def _check_version(self) -> None:
         root = self.places.root
@@ -83,7 +89,7 @@ class StoreFolder:
             _write_all(fd, memoryview(data))
             if is_synced:
                 os.fsync(fd)
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(path.parent, exist_ok=True)
             os.rename(temporary, path)
         except BaseException:
             _unlink(temporary)
@@ -94,14 +100,9 @@ class StoreFolder:
     def _remove_leftovers(self) -> None:
         """Remove what a killed process left half written."""
         for path in self.places.temporary.iterdir():
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(OSError), path.open("rb") as file:  # gone, or its writer lives
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _unlink(path)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(fd)
 
 
 def lock_name(binding: Binding) -> str:
@@ -109,11 +110,11 @@ def lock_name(binding: Binding) -> str:
 
 
 def _check_is_empty(root: Path) -> None:
-    """Refuse a folder of other things: what lies there would be taken for proven files, or be removed."""
-    strangers = {path.name for path in root.iterdir()} - _IGNORED - {"tmp"} if root.is_dir() else None
+    """Refuse a folder of other things."""
+    strangers = {path.name for path in root.iterdir()} - _NOT_STRANGE if root.is_dir() else None
     if strangers:
         raise StoreError(
-            f"store {root}: it holds other things ({min(strangers)!r}, …); name an empty or new folder with --store"
+            f"store {root}: it holds other things ({min(strangers)!r}); name an empty or new folder with --store"
         )
 
 
@@ -124,7 +125,5 @@ def _write_all(fd: int, data: memoryview) -> None:
 
 
 def _unlink(path: Path) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        return

@@ -1,7 +1,7 @@
-"""The store's index: which files it has something of, by the question that a peer asks. It can be made again from the folders.
+"""The store's index: which files it has something of, by the question that a peer asks. The folders can tell it again.
 
-Only what names can't say is here alone: the manifest that a complete file was proven with. Every answer is held against the disk by
-the caller; an index that can't be read or written costs an answer, never a read.
+Only what names can't say is here alone: the manifest that a complete file was proven with. Every answer is held against
+the disk by the caller; an index that can't be read or written costs an answer, never a read.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ from ..core.model import Binding, Layout, Sha1, parse_manifest_digest, salted
 logger = logging.getLogger(__name__)
 
 _SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = NORMAL;
 CREATE TABLE IF NOT EXISTS file (
     sha1 BLOB NOT NULL, manifest TEXT NOT NULL, salted BLOB NOT NULL, size_bytes INTEGER NOT NULL,
     block_bytes INTEGER NOT NULL, is_proven INTEGER NOT NULL, PRIMARY KEY (sha1, manifest)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_salted ON file (salted);
 """
+_INSERT = "INSERT OR {} INTO file VALUES (?, ?, ?, ?, ?, ?)"
 _COLUMNS = "sha1, manifest, size_bytes, block_bytes, is_proven"
 _BUSY_TIMEOUT_S = 5.0
 
@@ -46,19 +49,19 @@ class Index:
         self._find_rows = find_rows
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._has_warned = False
 
     def enter(self, row: Row) -> None:
-        """Enter a file; a proven one takes the place of what its SHA-1 was proven with before, a partial one of nothing."""
+        """Enter a file; a proven one takes the place of what its SHA-1 was proven with before."""
         if row.is_proven and row.binding.manifest is not None:
             self._run("UPDATE file SET is_proven = 0 WHERE sha1 = ?", row.binding.sha1.raw)
-        self._run(
-            f"INSERT OR {'REPLACE' if row.is_proven else 'IGNORE'} INTO file VALUES (?, ?, ?, ?, ?, ?)", *_values(row)
-        )
+        self._run(_INSERT.format("REPLACE" if row.is_proven else "IGNORE"), *_values(row))
 
     def forget(self, binding: Binding) -> None:
         self._run("DELETE FROM file WHERE sha1 = ? AND manifest = ?", binding.sha1.raw, _manifest_text(binding))
 
     def find_proven(self, sha1: Sha1) -> Row | None:
+        """Return what a complete file was proven with: a manifest rather than none."""
         rows = self._select("WHERE sha1 = ? AND is_proven ORDER BY manifest DESC", sha1.raw)
         return rows[0] if rows else None
 
@@ -87,13 +90,22 @@ class Index:
     def _recover(self, error: sqlite3.Error, is_last: bool) -> None:
         """Start again: the folder may have been removed, or the database be damaged; then it is made anew."""
         self._disconnect()
-        if is_last:
-            logger.warning("store index %s: can't be used for now: %s", self._path, error)
-        elif not isinstance(error, sqlite3.OperationalError):
-            logger.warning("store index %s: damaged (%s), made again from the folders", self._path, error)
-            for ending in ("", "-wal", "-shm"):
-                with contextlib.suppress(OSError):
-                    self._path.with_name(self._path.name + ending).unlink()
+        is_damaged = not isinstance(error, sqlite3.OperationalError)
+        if is_last or is_damaged:
+            logger.log(
+                logging.DEBUG if self._has_warned else logging.WARNING,
+                "store index %s: can't be used as it is: %s",
+                self._path,
+                error,
+            )
+            self._has_warned = True
+        if is_damaged and not is_last:
+            self._remove()
+
+    def _remove(self) -> None:
+        for ending in ("", "-wal", "-shm"):
+            with contextlib.suppress(OSError):
+                self._path.with_name(self._path.name + ending).unlink()
 
     def _connect(self) -> sqlite3.Connection:
         if self._database is None:
@@ -108,26 +120,44 @@ class Index:
 
     def _open(self) -> sqlite3.Connection:
         is_new = not self._path.exists()
+        database = _connect(self._path.as_uri())
         try:
-            database = _connect(str(self._path))
-            database.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;" + _SCHEMA)
+            database.executescript(_SCHEMA)
+            if is_new:
+                self._fill(database)
         except sqlite3.OperationalError:
+            database.close()
             return _open_read_only(self._path)
-        if is_new:
-            database.executemany(
-                "INSERT OR IGNORE INTO file VALUES (?, ?, ?, ?, ?, ?)", map(_values, self._find_rows())
-            )
+        except sqlite3.Error:
+            database.close()
+            raise
         return database
 
+    def _fill(self, database: sqlite3.Connection) -> None:
+        with database:
+            database.execute("BEGIN")
+            database.executemany(_INSERT.format("IGNORE"), map(_values, self._find_rows()))
 
-def _connect(path: str, *, is_uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(path, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=is_uri)
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open as it lies there; ``immutable`` because a database in WAL mode needs to write beside itself otherwise."""
-    database = _connect(path.absolute().as_uri() + "?mode=ro&immutable=1", is_uri=True)
-    database.execute("SELECT count(*) FROM file")
+    """Open it as it lies there; ``immutable`` where SQLite can't make the files beside it that WAL mode needs."""
+    try:
+        return _open_checked(path.as_uri() + "?mode=ro")
+    except sqlite3.OperationalError:
+        return _open_checked(path.as_uri() + "?mode=ro&immutable=1")
+
+
+def _open_checked(uri: str) -> sqlite3.Connection:
+    database = _connect(uri)
+    try:
+        database.execute("SELECT count(*) FROM file").fetchall()
+    except sqlite3.Error:
+        database.close()
+        raise
     return database
 
 

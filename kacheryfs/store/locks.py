@@ -1,7 +1,8 @@
 """Locks between processes, by name: open file description locks on bytes of one file that is never removed.
 
-The kernel frees them when their holder dies. Each is taken on a descriptor of its own, so threads of one process exclude each
-other too. A lock file for each thing would have to be removed with it, which can't be done without a race.
+The kernel frees them when their holder dies. Each is taken on a descriptor of its own, so threads of one process
+exclude each other too. A lock file for each thing would have to be removed with it, which can't be done without a
+race.
 """
 
 from __future__ import annotations

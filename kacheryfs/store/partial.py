@@ -1,7 +1,8 @@
 """The partial file of one binding on disk: a folder with the sparse data and the presence.
 
-Callers hold the lock of the binding, except in a store that can't be written. The order of the steps is what a killed process can leave:
-presence without data is removed before data are made, so that a stale "present" never stands for a hole.
+Callers hold the lock of the binding, except in a store that can't be written. A killed process can stop between any two
+steps, so presence without data is removed before data are made: a stale "present" never stands for a hole. A data file
+that was cut is given up for the same reason: lengthened again, it would have holes where others have checked blocks.
 """
 
 from __future__ import annotations
@@ -21,18 +22,25 @@ def find_partial(folder: StoreFolder, binding: Binding, layout: Layout) -> Backi
     """Open what there is of ``binding``; None where there is nothing."""
     place = folder.places.partial(binding)
     try:
+        size_bytes = os.stat(place / DATA).st_size
+        if size_bytes != layout.size_bytes and folder.is_writable:
+            remove_partial(place)
+            return None
         return _open(place, layout, is_writable=folder.is_writable)
     except FileNotFoundError:
         return None
 
 
 def make_partial(folder: StoreFolder, binding: Binding, layout: Layout) -> Backing:
-    """Open the partial file of ``binding``, made where there is none."""
+    """Make the partial file of ``binding``, of which there is nothing yet."""
     place = folder.places.partial(binding)
-    if not (place / DATA).exists():
-        place.mkdir(parents=True, exist_ok=True)
-        _unlink(place / PRESENT)
-        os.close(os.open(place / DATA, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666))
+    place.mkdir(parents=True, exist_ok=True)
+    _unlink(place / PRESENT)
+    fd = os.open(place / DATA, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        os.ftruncate(fd, layout.size_bytes)
+    finally:
+        os.close(fd)
     return _open(place, layout, is_writable=True)
 
 
@@ -47,8 +55,6 @@ def remove_partial(place: Path) -> None:
 def _open(place: Path, layout: Layout, *, is_writable: bool) -> Backing:
     fd = os.open(place / DATA, (os.O_RDWR if is_writable else os.O_RDONLY) | os.O_CLOEXEC)
     try:
-        if is_writable and os.fstat(fd).st_size != layout.size_bytes:
-            os.ftruncate(fd, layout.size_bytes)
         presence = Presence.open(place / PRESENT, layout.n_blocks, is_writable=is_writable)
     except BaseException:
         os.close(fd)

@@ -1,12 +1,13 @@
 """Which blocks of a partial file are present: one byte a block in a file, mapped and shared by all processes.
 
-The map is only read. Presence is set by ``pwrite`` of one byte, which the kernel makes visible in every map at once: a store through
-the map could meet a full or failing disk, and that is SIGBUS, not an error that can be handled.
+The map is only read. Presence is set by ``pwrite`` of one byte, which the kernel makes visible in every map at once: a
+store through the map could meet a full or failing disk, and that is SIGBUS, not an error that can be handled.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import mmap
 import os
 from pathlib import Path
@@ -16,8 +17,8 @@ from . import flags
 _PAGE = 4096
 _SLICE = 1 << 20
 _ALLOCATE_BYTES = 4 * 1024 * 1024
-"""Up to here (1 TiB of file) the bytes are allocated at once, 4 millionths of the file: reading a hole through a map allocates
-it on tmpfs, and on a full one that is SIGBUS. Larger ones stay sparse, so that an absurd manifest costs nothing."""
+"""Up to here (1 TiB of file) the bytes are allocated at once, 4 millionths of the file: reading a hole through a map
+allocates it on tmpfs, and on a full one that is SIGBUS. Larger ones stay sparse: an absurd manifest costs nothing."""
 
 
 class Presence:
@@ -61,9 +62,13 @@ class Presence:
 
 def _grow(fd: int, n_blocks: int) -> None:
     if n_blocks <= _ALLOCATE_BYTES:
-        os.posix_fallocate(fd, 0, n_blocks)
-    else:
-        os.ftruncate(fd, n_blocks)
+        try:
+            os.posix_fallocate(fd, 0, n_blocks)
+            return
+        except OSError as exc:
+            if exc.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    os.ftruncate(fd, n_blocks)
 
 
 def _map(fd: int, n_blocks: int) -> flags.Flags:
@@ -75,7 +80,7 @@ def _map(fd: int, n_blocks: int) -> flags.Flags:
 def count_present(path: Path) -> int:
     """Return how many blocks a presence file counts, without keeping it open; 0 where there is none."""
     total = 0
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+    with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         while part := file.read(_SLICE):
             total += len(part) - part.count(0)
     return total

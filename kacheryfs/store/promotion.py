@@ -1,6 +1,7 @@
-"""From partial to complete, and back where the disk spoilt a proven file. Each is one rename, under the lock of the binding.
+"""From partial to complete, and back where the disk spoilt a proven file: one rename each, under the binding's lock.
 
-A killed process leaves: before the rename, everything as it was; after it, a presence without data, which ``partial`` removes.
+A killed process leaves: before the rename, everything as it was; after it, a presence without data, which ``partial``
+removes.
 """
 
 from __future__ import annotations
