@@ -1,0 +1,202 @@
+"""pyfuse3 ⇄ Vfs: errno at the edge, nothing else.
+
+Whatever but a FUSEError leaves a handler kills the mount, so that every handler is wrapped by ``answered``. A read's
+reply may be a buffer that is reused: pyfuse3 writes it without an await after the handler returns.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+import pyfuse3
+import trio
+
+from ..core.names import MAX_NAME_BYTES
+from ..errors import KacheryError
+from .attributes import FIXED_TIME_NS, PREFERRED_READ_BYTES, Absent, Attributes
+from .refusals import ReadOnlyRefusal
+from .vfs import Vfs
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MIN_TASKS = 16
+MAX_TASKS = 10_000
+"""A task for each request that waits; pyfuse3's 99 would freeze the mount with the 99th waiting read."""
+
+
+def answered(handler: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Turn whatever a handler raises into an errno for the kernel; log it, once."""
+
+    @functools.wraps(handler)
+    async def answer(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await handler(*args, **kwargs)
+        except KacheryError as exc:
+            log.log(exc.log_level, "%s: %s", handler.__name__, exc)
+            raise pyfuse3.FUSEError(exc.errno) from exc
+        except (
+            trio.Cancelled
+        ):  # the mount ends: whoever waits is answered first, and pyfuse3's loop then ends by itself
+            raise pyfuse3.FUSEError(errno.EIO) from None
+        except Exception as exc:  # an outer edge: a fault in one request must not end the mount
+            log.exception("%s failed", handler.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from exc
+
+    return answer
+
+
+class Adapter(pyfuse3.Operations):
+    """The kernel's requests, each brought to the Vfs."""
+
+    supports_dot_lookup = False
+
+    def __init__(self, vfs: Vfs) -> None:
+        super().__init__()
+        self._vfs = vfs
+        self._uid = os.getuid()
+        self._gid = os.getgid()
+        self.ready = trio.Event()
+        """Set when the kernel and we have shaken hands: the mount can be used."""
+
+    def init(self) -> None:
+        self.ready.set()
+
+    # names and attributes
+
+    @answered
+    async def lookup(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        found = await self._vfs.lookup(parent_inode, name)
+        return _absent(found) if isinstance(found, Absent) else self._fill(self._blank(), found)
+
+    @answered
+    async def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return self._fill(self._blank(), self._vfs.get_attributes(inode))
+
+    async def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for inode, n_lookups in inode_list:
+            self._vfs.forget(inode, n_lookups)
+
+    def _blank(self) -> pyfuse3.EntryAttributes:
+        entry = pyfuse3.EntryAttributes()
+        entry.st_nlink = 1  # for directories too, as btrfs does: find(1) then counts no subdirectories by it
+        entry.st_uid, entry.st_gid = self._uid, self._gid
+        entry.st_blksize = PREFERRED_READ_BYTES
+        entry.st_atime_ns = entry.st_mtime_ns = entry.st_ctime_ns = FIXED_TIME_NS
+        return entry
+
+    def _fill(self, entry: pyfuse3.EntryAttributes, attributes: Attributes) -> pyfuse3.EntryAttributes:
+        entry.st_ino = attributes.inode
+        entry.st_mode = attributes.mode
+        entry.st_size = attributes.size_bytes
+        entry.st_blocks = attributes.n_sectors
+        entry.entry_timeout = entry.attr_timeout = attributes.ttl_s
+        return entry
+
+    # directories
+
+    @answered
+    async def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        return await self._vfs.open_directory(inode)
+
+    @answered
+    async def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        entry = self._blank()  # one for all: readdir_reply copies it
+        for listed in self._vfs.entries(fh, start_id):
+            inode = listed.attributes.inode
+            if not pyfuse3.readdir_reply(token, listed.name, self._fill(entry, listed.attributes), listed.next_index):
+                self._vfs.forget(inode, 0)
+                return
+            self._vfs.count_listed(inode)
+
+    @answered
+    async def releasedir(self, fh: int) -> None:
+        self._vfs.close_directory(fh)
+
+    @answered
+    async def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        """Answer as a file system without space of its own, which df leaves out and no monitor finds full."""
+        stats = pyfuse3.StatvfsData()
+        stats.f_bsize = PREFERRED_READ_BYTES
+        stats.f_frsize = 4096
+        stats.f_namemax = MAX_NAME_BYTES
+        return stats
+
+    # files
+
+    @answered
+    async def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        opened = await self._vfs.open(inode)
+        return pyfuse3.FileInfo(fh=opened.handle, keep_cache=opened.keep_cache)
+
+    @answered
+    async def read(self, fh: int, off: int, size: int) -> bytes:
+        data: Any = await self._vfs.read(fh, off, size)
+        return data  # type: ignore[no-any-return]  # any buffer will do, the stub knows only bytes
+
+    @answered
+    async def release(self, fh: int) -> None:
+        self._vfs.close(fh)
+
+    # extended attributes
+
+    @answered
+    async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        return await self._vfs.get_xattr(inode, os.fsdecode(name))
+
+    @answered
+    async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
+        return [os.fsencode(name) for name in self._vfs.list_xattrs(inode)]
+
+
+async def _refuse(*args: object) -> Any:
+    raise ReadOnlyRefusal("files of a network of copies can't be changed")
+
+
+_WRITERS = "setattr mknod mkdir unlink rmdir symlink rename link create write setxattr removexattr"
+for _name in _WRITERS.split():
+    setattr(Adapter, _name, answered(_refuse))
+
+
+def _absent(absent: Absent) -> pyfuse3.EntryAttributes:
+    """Return the answer "no such name" that the kernel may keep; a raised ENOENT it would ask again at once."""
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = 0
+    entry.entry_timeout = absent.ttl_s
+    return entry
+
+
+def attach(adapter: Adapter, mountpoint: str, *, allow_other: bool) -> None:
+    """Mount; OSError-like RuntimeError where the kernel or fusermount3 refuses (its words go to stderr)."""
+    options = {"ro", "nosuid", "nodev", "default_permissions", "fsname=kacheryfs", "subtype=kacheryfs"}
+    pyfuse3.init(adapter, mountpoint, options | ({"allow_other"} if allow_other else set()))
+
+
+async def serve() -> None:
+    """Answer the kernel until the file system is unmounted or ``stop_reading`` is called."""
+    await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
+
+
+def stop_reading() -> None:
+    """Take no more requests; ``serve`` returns when those at hand are answered."""
+    pyfuse3.terminate()
+
+
+def detach(*, unmount: bool) -> None:
+    """Let go of the kernel; without unmounting, whoever comes to the mountpoint meets ENOTCONN."""
+    pyfuse3.close(unmount=unmount)
+
+
+def drop_pages(inode: int) -> None:
+    """Make the kernel drop what it keeps of a file; blocks until its reads are answered: never in the event loop."""
+    try:
+        pyfuse3.invalidate_inode(inode)
+    except FileNotFoundError:
+        log.debug("inode %d: the kernel knew it no more", inode)

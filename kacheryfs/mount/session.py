@@ -1,0 +1,153 @@
+"""One mount, from the check of its mountpoint to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import signal
+from dataclasses import dataclass, field
+
+import trio
+
+from ..errors import MountError
+from . import fuse
+from .limits import lift_request_limit
+from .mountpoint import prepare_mountpoint
+from .mounts import find_mount
+from .vfs import Vfs
+
+log = logging.getLogger(__name__)
+
+READY_TIMEOUT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class MountOptions:
+    """What may be asked of a mount beyond its place."""
+
+    allow_other: bool = False
+    stops_on_signals: bool = True
+    """End at SIGINT and SIGTERM; only in the main thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount that can be used."""
+
+    mountpoint: str
+    ended: trio.Event = field(default_factory=trio.Event)
+    """Set once nothing is mounted any more."""
+    _stopping: trio.Event = field(default_factory=trio.Event)
+
+    def stop(self) -> None:
+        """Begin the end: reads that wait are answered with EIO, then it is unmounted, lazily where it is in use."""
+        self._stopping.set()
+
+    async def wait_stopping(self) -> None:
+        await self._stopping.wait()
+
+
+async def run_mount(
+    vfs: Vfs,
+    mountpoint: str,
+    options: MountOptions,
+    *,
+    task_status: trio.TaskStatus[Mounted] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Mount and serve until ``Mounted.stop``, a signal, somebody's umount, or cancellation.
+
+    ``task_status.started`` tells that the mount can be used. MountError before that says why it can't be mounted. After
+    a fault of ours the mountpoint stays, dead (ENOTCONN): a tool that mirrors an empty folder would delete its copy.
+    """
+    where = await trio.to_thread.run_sync(prepare_mountpoint, mountpoint)
+    adapter = fuse.Adapter(vfs)
+    _attach(adapter, where, options)
+    mounted = Mounted(where)
+    is_fault = False
+    try:
+        await _serve(adapter, vfs, mounted, options, task_status)
+    except Exception as exc:  # an outer edge: all that can be done is to leave the mountpoint dead, and to say so
+        is_fault = True
+        log.exception("the mount at %s ends by a fault", where)
+        raise MountError(f"a fault of kacheryfs ended the mount at {where}; the log has the details") from exc
+    finally:
+        vfs.close_all()
+        fuse.detach(unmount=not is_fault)
+        mounted.ended.set()
+    if not adapter.ready.is_set():
+        raise MountError(f"{where}: the kernel did not answer within {READY_TIMEOUT_S:g} s")
+
+
+def _attach(adapter: fuse.Adapter, where: str, options: MountOptions) -> None:
+    try:
+        fuse.attach(adapter, where, allow_other=options.allow_other)
+    except RuntimeError as exc:
+        raise MountError(_why_not_mounted(where, options)) from exc
+
+
+def _why_not_mounted(where: str, options: MountOptions) -> str:
+    if not os.path.exists("/dev/fuse"):
+        return "this machine has no /dev/fuse: load the module fuse, or give it to the container (--device /dev/fuse)"
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        return "/dev/fuse can't be opened by you: ask the administrator"
+    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
+        return "fusermount3 is missing: install the package fuse3"
+    if options.allow_other and os.geteuid() != 0:
+        return f"{where} can't be mounted: --allow-other needs the line user_allow_other in /etc/fuse.conf"
+    return f"{where} can't be mounted: the system refused (the line above, or the log, may say more)"
+
+
+async def _serve(
+    adapter: fuse.Adapter,
+    vfs: Vfs,
+    mounted: Mounted,
+    options: MountOptions,
+    task_status: trio.TaskStatus[Mounted],
+) -> None:
+    async with trio.open_nursery() as nursery:
+        if options.stops_on_signals:
+            await nursery.start(_stop_on_signals, mounted)
+        nursery.start_soon(_answer_kernel, mounted, nursery.cancel_scope)
+        nursery.start_soon(_drop_retired, vfs)
+        with trio.move_on_after(READY_TIMEOUT_S):
+            await adapter.ready.wait()
+            await trio.to_thread.run_sync(_lift_limits, mounted.mountpoint)
+            task_status.started(mounted)
+            return
+        mounted.stop()
+
+
+async def _answer_kernel(mounted: Mounted, whole: trio.CancelScope) -> None:
+    """Serve until the end; then nothing else is left to do either."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_stop_when_asked, mounted, nursery.cancel_scope)
+        await fuse.serve()
+        whole.cancel()
+
+
+async def _stop_when_asked(mounted: Mounted, serving: trio.CancelScope) -> None:
+    """Let every request at hand be answered: each handler that waits is cancelled, which it answers with EIO."""
+    await mounted.wait_stopping()
+    fuse.stop_reading()
+    serving.cancel()
+
+
+async def _stop_on_signals(mounted: Mounted, *, task_status: trio.TaskStatus[None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for number in signals:
+            log.info("%s: unmounting %s", signal.Signals(number).name, mounted.mountpoint)
+            mounted.stop()
+
+
+async def _drop_retired(vfs: Vfs) -> None:
+    """Have the kernel drop the pages of claims that were proven false, by a thread, since that may wait for reads."""
+    async for inode in vfs.retired:
+        await trio.to_thread.run_sync(fuse.drop_pages, inode)
+
+
+def _lift_limits(where: str) -> None:
+    mount = find_mount(where)
+    if mount is not None:
+        lift_request_limit(mount.minor)

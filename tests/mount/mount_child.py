@@ -1,0 +1,43 @@
+"""A process that mounts the world of ``mountfakes``: ``python mount_child.py MOUNTPOINT``; prints "ready" when it can be used."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import sys
+
+import trio
+from mountfakes import World
+
+from kacheryfs.mount.engine import KnownFile, KnownTree
+from kacheryfs.mount.session import Mounted, MountOptions, run_mount
+from kacheryfs.mount.vfs import Vfs
+
+DEADLINE_S = 100.0
+"""A test that hangs must not leave a mount behind."""
+
+
+async def main(mountpoint: str) -> None:
+    world = World()
+    known = [
+        KnownFile(file.digest, len(file.data), file.manifest, file.trust)
+        for file in (world.large, world.small, world.claimed)
+    ]
+    vfs = Vfs(
+        world.engine,
+        known=lambda: [*known, KnownTree(world.tree_sha1)],
+        find_present=world.engine.find_present,
+        whole_file_limit_bytes=200_000,
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.cancel_scope.deadline = trio.current_time() + DEADLINE_S
+        mounted: Mounted = await nursery.start(run_mount, vfs, mountpoint, MountOptions())
+        print("ready", mounted.mountpoint, flush=True)
+        await mounted.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    trio.run(main, sys.argv[1])
