@@ -1,8 +1,7 @@
 """The catalog: what this machine offers, where it lies, and what it held when it was read.
 
-Nothing is copied: an original is its path, its identity and its digests. The folder holds ``catalog.sqlite``, the
-parts of manifests (``manifest/ab/cd/ef/D``) and the JSON of shared directories (``trees/ab/cd/ef/H``), which are
-served like originals.
+Nothing is copied: an original is its path, its identity and its digests. The folder holds ``catalog.sqlite`` and the
+JSON of shared directories (``trees/ab/cd/ef/H``), which are served like originals.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..core.wire import FileInfo
 from ..errors import CatalogError, ChangedError, InputError, NotFoundError
 from .catalog_db import CatalogDb, Row
 from .catalog_entry import CatalogEntry, Content, Hashed, NewHash, NewShare
-from .catalog_objects import ObjectFolder
+from .catalog_trees import TreeFolder
 from .originals import Identity, OpenOriginal, Original, State, changed
 
 if TYPE_CHECKING:
@@ -62,8 +61,7 @@ class Catalog:
             raise CatalogError(f"the catalog's folder {folder} can't be made: {exc.strerror}") from exc
         self.folder = folder.resolve()
         self._db = CatalogDb(self.folder / "catalog.sqlite")
-        self._manifests = ObjectFolder(self.folder / "manifest")
-        self._entry = CatalogEntry(self._db, self._manifests, ObjectFolder(self.folder / "trees"))
+        self._entry = CatalogEntry(self._db, TreeFolder(self.folder / "trees"))
 
     def close(self) -> None:
         self._db.close()
@@ -126,12 +124,12 @@ class Catalog:
 
     def find_manifest_part(self, digest: Blake3) -> bytes | None:
         """Return a root or a group of what is offered, proven; None where there is none or it is damaged."""
-        is_offered = self._db.row(
-            "SELECT 1 FROM part p JOIN content c ON c.manifest = p.manifest JOIN original o ON o.sha1 = c.sha1"
-            " WHERE p.digest = ? LIMIT 1",
+        row = self._db.row(
+            "SELECT p.data FROM part p JOIN manifest_part m ON m.digest = p.digest"
+            " JOIN content c ON c.manifest = m.manifest JOIN original o ON o.sha1 = c.sha1 WHERE p.digest = ? LIMIT 1",
             (digest.raw,),
         )
-        return self._manifests.find(digest) if is_offered else None
+        return row[0] if row and Blake3.of(row[0]) == digest else None
 
     def digests(self) -> Iterator[Sha1]:
         """Yield everything that is offered, the JSON of directories among it, each once."""
@@ -213,11 +211,14 @@ class Catalog:
         return {row[0]: _hashed(row) for row in rows}
 
     def has_manifest(self, manifest: ManifestDigest | None) -> bool:
-        """Tell whether all parts of a manifest are here and right; there is nothing to have of None."""
+        """Tell whether a manifest is here and right; there is nothing to have of None."""
         if manifest is None:
             return True
-        rows = self._db.rows("SELECT digest FROM part WHERE manifest = ?", (manifest.raw,))
-        return bool(rows) and all(self._manifests.find(Blake3(digest)) is not None for (digest,) in rows)
+        rows = self._db.rows(
+            "SELECT p.digest, p.data FROM manifest_part m JOIN part p ON p.digest = m.digest WHERE m.manifest = ?",
+            (manifest.raw,),
+        )
+        return bool(rows) and all(Blake3.of(data).raw == digest for digest, data in rows)
 
     def remember(self, hashes: Sequence[NewHash]) -> list[NewHash]:
         """Keep what was just read; return those refused, since another content with their SHA-1 is known."""

@@ -2,7 +2,9 @@
 
 ``hashed`` remembers what each path held when it was read, whether it is shared or not, so that no unchanged file is
 read twice, not even after an interrupted share. Only what ``original`` lists is offered, and only while ``hashed``
-says that its path still holds that SHA-1. WAL mode: any number of processes read while one writes.
+says that its path still holds that SHA-1. Manifests are kept here, too: as files below ``manifest/ab/cd/ef`` those of
+10,000 files of 300 KB took 24 KB of disk each, mostly folders, where a row takes 200 bytes. WAL mode: any number of
+processes read while one writes.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ CREATE TABLE content (
 ) WITHOUT ROWID;
 CREATE INDEX content_salted ON content (salted);
 CREATE INDEX content_manifest ON content (manifest);
-CREATE TABLE part (
-    digest BLOB, manifest BLOB, PRIMARY KEY (digest, manifest)
+CREATE TABLE part (digest BLOB PRIMARY KEY, data BLOB NOT NULL);
+CREATE TABLE manifest_part (
+    manifest BLOB, digest BLOB, PRIMARY KEY (manifest, digest)
 ) WITHOUT ROWID;
-CREATE INDEX part_manifest ON part (manifest);
+CREATE INDEX manifest_part_digest ON manifest_part (digest);
 CREATE TABLE hashed (
     path BLOB PRIMARY KEY, identity BLOB NOT NULL, sha1 BLOB NOT NULL
 ) WITHOUT ROWID;

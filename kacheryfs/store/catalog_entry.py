@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..core.model import Blake3, ManifestDigest, Sha1, salted
 from ..errors import CatalogError
 from .catalog_db import CatalogDb
-from .catalog_objects import ObjectFolder
+from .catalog_trees import TreeFolder
 from .hashing import HashedFile, hash_file
 from .originals import Identity
 
@@ -70,9 +70,8 @@ class NewShare:
 class CatalogEntry:
     """The writing half of the catalog."""
 
-    def __init__(self, db: CatalogDb, manifests: ObjectFolder, trees: ObjectFolder) -> None:
+    def __init__(self, db: CatalogDb, trees: TreeFolder) -> None:
         self._db = db
-        self._manifests = manifests
         self._trees = trees
 
     def remember(self, hashes: Iterable[NewHash]) -> list[NewHash]:
@@ -90,7 +89,6 @@ class CatalogEntry:
         known = self._db.row("SELECT size, manifest FROM content WHERE sha1 = ?", (content.sha1.raw,))
         if known != (content.size_bytes, manifest):
             return False
-        # parts are written inside the transaction, so that nobody's _forget takes them for unused in between
         self._put_manifest(new.file)
         self._db.execute(
             "INSERT OR REPLACE INTO hashed VALUES (?, ?, ?)", (new.path, new.identity.pack(), content.sha1.raw)
@@ -101,11 +99,13 @@ class CatalogEntry:
         if file.root is None:
             return
         root = file.root.encode()
-        parts = [(Blake3.of(root), root), *zip(file.root.groups, file.groups, strict=True)]
-        manifest = parts[0][0].raw
-        for digest, data in parts:
-            self._manifests.put(digest, data)
-        self._db.execute_many("INSERT OR IGNORE INTO part VALUES (?, ?)", [(part.raw, manifest) for part, _ in parts])
+        manifest = Blake3.of(root)
+        parts = [(manifest, root), *zip(file.root.groups, file.groups, strict=True)]
+        links = [(manifest.raw, digest.raw) for digest, _ in parts]
+        self._db.execute_many(
+            "INSERT OR REPLACE INTO part VALUES (?, ?)", [(digest.raw, data) for digest, data in parts]
+        )
+        self._db.execute_many("INSERT OR IGNORE INTO manifest_part VALUES (?, ?)", links)
 
     def forget_path(self, path: bytes) -> None:
         """Stop offering what a path held; it is read anew when it is shared again."""
@@ -199,8 +199,8 @@ class CatalogEntry:
                 self._forget_manifest(row[0])
 
     def _forget_manifest(self, manifest: bytes | None) -> None:
-        parts = self._db.rows("SELECT digest FROM part WHERE manifest = ?", (manifest,))
-        self._db.execute("DELETE FROM part WHERE manifest = ?", (manifest,))
-        for (digest,) in parts:
-            if self._db.row("SELECT 1 FROM part WHERE digest = ?", (digest,)) is None:
-                self._manifests.remove(Blake3(digest))
+        digests = self._db.rows("SELECT digest FROM manifest_part WHERE manifest = ?", (manifest,))
+        self._db.execute("DELETE FROM manifest_part WHERE manifest = ?", (manifest,))
+        self._db.execute_many(
+            "DELETE FROM part WHERE digest = ?1 AND NOT EXISTS (SELECT 1 FROM manifest_part WHERE digest = ?1)", digests
+        )

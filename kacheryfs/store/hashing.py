@@ -40,38 +40,51 @@ class HashedFile:
         return self.root.digest if self.root else None
 
 
+class FileHasher:
+    """Hashes one file after another with the same buffers: to allocate them anew costs more than hashing a small file."""
+
+    def __init__(self) -> None:
+        self._buffers: list[memoryview] = []
+
+    def hash(self, fd: int, size_bytes: int, on_progress: Callable[[int], None] | None = None) -> HashedFile:
+        """Do what ``hash_file`` does."""
+        sha1 = hashlib.sha1()
+        digests: list[bytes] = []
+        with closing(self._views(fd, size_bytes, digests)) as views:
+            for view in views:
+                sha1.update(view)
+                if on_progress:
+                    on_progress(len(view))
+        if os.pread(fd, 1, size_bytes):
+            raise ChangedError("the file is longer than it was when it was opened")
+        return _hashed_file(size_bytes, Sha1(sha1.digest()), digests)
+
+    def _views(self, fd: int, size_bytes: int, digests: list[bytes]) -> Generator[memoryview, None, None]:
+        if size_bytes > BUFFER_BYTES:
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            return _read_ahead(fd, size_bytes, digests, self._take_buffers(N_BUFFERS))
+        return _read_whole(fd, self._take_buffers(1)[0][:size_bytes], digests)
+
+    def _take_buffers(self, n: int) -> list[memoryview]:
+        while len(self._buffers) < n:
+            self._buffers.append(memoryview(bytearray(BUFFER_BYTES)))
+        return self._buffers[:n]
+
+
 def hash_file(fd: int, size_bytes: int, *, on_progress: Callable[[int], None] | None = None) -> HashedFile:
     """Hash the first ``size_bytes`` of an open file, from its start; the file's position is neither used nor moved.
 
     ``on_progress`` is called in this thread with the number of bytes hashed since its last call. ChangedError: the
     file ends before ``size_bytes`` or goes on after it. OSError: it could not be read.
     """
-    hash_all = _hash_one_block if size_bytes <= BLOCK_BYTES else _hash_blocks
-    hashed = hash_all(fd, size_bytes, on_progress)
-    if os.pread(fd, 1, size_bytes):
-        raise ChangedError("the file is longer than it was when it was opened")
-    return hashed
+    return FileHasher().hash(fd, size_bytes, on_progress)
 
 
-def _hash_blocks(fd: int, size_bytes: int, on_progress: Callable[[int], None] | None) -> HashedFile:
-    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    sha1 = hashlib.sha1()
-    digests: list[bytes] = []
-    with closing(_read_ahead(fd, size_bytes, digests)) as filled:
-        for view in filled:
-            sha1.update(view)
-            if on_progress:
-                on_progress(len(view))
-    root, groups = build(size_bytes, Sha1(sha1.digest()), digests)
-    return HashedFile(root.sha1, size_bytes, root, groups)
-
-
-def _hash_one_block(fd: int, size_bytes: int, on_progress: Callable[[int], None] | None) -> HashedFile:
-    buffer = memoryview(bytearray(size_bytes))
-    _read_full(fd, buffer, 0)
-    if on_progress:
-        on_progress(size_bytes)
-    return HashedFile(Sha1.of(buffer), size_bytes, None, [])
+def _hashed_file(size_bytes: int, sha1: Sha1, digests: list[bytes]) -> HashedFile:
+    if size_bytes <= BLOCK_BYTES:
+        return HashedFile(sha1, size_bytes, None, [])
+    root, groups = build(size_bytes, sha1, digests)
+    return HashedFile(sha1, size_bytes, root, groups)
 
 
 def _read_full(fd: int, buffer: memoryview, offset: int) -> None:
@@ -83,18 +96,27 @@ def _read_full(fd: int, buffer: memoryview, offset: int) -> None:
         done += n_bytes
 
 
-def _read_ahead(fd: int, size_bytes: int, digests: list[bytes]) -> Generator[memoryview, None, None]:
+def _read_whole(fd: int, view: memoryview, digests: list[bytes]) -> Generator[memoryview, None, None]:
+    """Yield a small file's bytes at once; a thread would cost more than it saves."""
+    _read_full(fd, view, 0)
+    if len(view) > BLOCK_BYTES:
+        digests.extend(_block_digests(view))
+    yield view
+
+
+def _read_ahead(
+    fd: int, size_bytes: int, digests: list[bytes], buffers: list[memoryview]
+) -> Generator[memoryview, None, None]:
     """Yield the file's bytes in order, each view valid until the next; the blocks' BLAKE3 go into ``digests``."""
     free: SimpleQueue[memoryview | None] = SimpleQueue()
     filled: SimpleQueue[memoryview | BaseException] = SimpleQueue()
-    for _ in range(N_BUFFERS):
-        free.put(memoryview(bytearray(BUFFER_BYTES)))
-    stopping = threading.Event()
+    for buffer in buffers:
+        free.put(buffer)
 
     def fill() -> None:
         for offset in range(0, size_bytes, BUFFER_BYTES):
             buffer = free.get()
-            if buffer is None or stopping.is_set():
+            if buffer is None:
                 return
             view = buffer[: min(BUFFER_BYTES, size_bytes - offset)]
             _read_full(fd, view, offset)
@@ -112,7 +134,6 @@ def _read_ahead(fd: int, size_bytes: int, digests: list[bytes]) -> Generator[mem
     try:
         yield from _take(filled, free, size_bytes)
     finally:
-        stopping.set()
         free.put(None)
         thread.join()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from ..errors import ChangedError
 from .catalog import Catalog
 from .catalog_entry import Content, Hashed, NewHash
-from .hashing import hash_file
+from .hashing import FileHasher
 from .originals import Identity, open_beneath
 
 Progress = Callable[[int, int], None]
@@ -25,7 +25,9 @@ _COARSE_TICK_NS = 2_000_000_000
 """FAT's step; some network file systems have 1 s."""
 
 
-def read_original(root: bytes, relative: bytes, on_progress: Callable[[int], None] | None = None) -> NewHash:
+def read_original(
+    hasher: FileHasher, root: bytes, relative: bytes, on_progress: Callable[[int], None] | None = None
+) -> NewHash:
     """Open a file beneath its root and hash it.
 
     ChangedError: it was written to meanwhile. OSError: it can't be read, or is no regular file below ``root``.
@@ -35,7 +37,7 @@ def read_original(root: bytes, relative: bytes, on_progress: Callable[[int], Non
     try:
         before = Identity.of(os.fstat(fd))
         _let_clock_pass(before.ctime_ns)
-        hashed = hash_file(fd, before.size_bytes, on_progress=on_progress)
+        hashed = hasher.hash(fd, before.size_bytes, on_progress)
         if Identity.of(os.fstat(fd)) != before:
             raise ChangedError("its size or times changed while it was read")
     except ChangedError as exc:
@@ -76,6 +78,7 @@ class CatalogReader:
     def __init__(self, catalog: Catalog, known: dict[bytes, Hashed]) -> None:
         self._catalog = catalog
         self._known = known
+        self._hasher = FileHasher()
         self._new: list[NewHash] = []
         self._new_bytes = 0
         self.refused: set[bytes] = set()
@@ -90,7 +93,7 @@ class CatalogReader:
 
     def read(self, root: bytes, relative: bytes, on_progress: Callable[[int], None] | None = None) -> Content:
         """Read a file and keep what it holds; raises like ``read_original``."""
-        new = read_original(root, relative, on_progress)
+        new = read_original(self._hasher, root, relative, on_progress)
         self._known[new.path] = Hashed(new.path, new.identity, new.content)
         self._new.append(new)
         self._new_bytes += new.identity.size_bytes

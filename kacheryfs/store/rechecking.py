@@ -13,6 +13,7 @@ from ..core.model import Sha1
 from ..core.tree import FileEntry, Tree, decode_tree
 from ..errors import ChangedError, NotFoundError
 from .catalog import Catalog
+from .hashing import FileHasher
 from .originals import Original
 from .reading import Meter, Progress, read_original
 
@@ -45,9 +46,12 @@ def verify_originals(
         raise NotFoundError(f"sha1 {link.sha1.short}: not shared here")
     for path, sha1, size_bytes in stale:
         yield Recheck(os.fsdecode(path), sha1, size_bytes, "changed")
+    hasher = FileHasher()
     meter = Meter(progress, sum(original.size_bytes for original in originals.values()))
     for path, original in sorted(originals.items()):
-        yield Recheck(os.fsdecode(path), original.sha1, original.size_bytes, _read_again(catalog, original, meter))
+        yield Recheck(
+            os.fsdecode(path), original.sha1, original.size_bytes, _read_again(catalog, original, hasher, meter)
+        )
 
 
 def _digests_of(catalog: Catalog, link: FileLink | TreeLink) -> Iterator[Sha1]:
@@ -61,13 +65,13 @@ def _digests_of(catalog: Catalog, link: FileLink | TreeLink) -> Iterator[Sha1]:
             yield from (file.sha1 for _, file in entry.walk())
 
 
-def _read_again(catalog: Catalog, original: Original, meter: Meter) -> Verdict:
+def _read_again(catalog: Catalog, original: Original, hasher: FileHasher, meter: Meter) -> Verdict:
     state = original.state()
     if state != "ok":
         meter.add(original.size_bytes)
         return state
     try:
-        new = read_original(original.root, original.relative, meter.add)
+        new = read_original(hasher, original.root, original.relative, meter.add)
     except ChangedError:
         return "changed"
     except OSError:
