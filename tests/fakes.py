@@ -334,7 +334,7 @@ class Lying(Wrapper):
     """Answers are replaced: bits of bodies and manifest parts flipped, and any of the claims given here."""
 
     flips_bodies: bool = False
-    flipsparts: bool = False
+    flips_parts: bool = False
     info: FileInfo | None = None
     size_bytes: int | None = None
     says_have: bool | None = None

@@ -22,7 +22,7 @@ Measured, and decided against DESIGN.md, which describes ``requests`` in threads
 is trio and h11. Cancelling and deadlines for whole exchanges come for free, no thread can hang and none needs a hop
 (0.17 ms). h11 costs 0.1 ms a request, a ranged request 0.4 ms of CPU in all, and bodies don't pass through h11. From
 nginx on loopback, one stream into a reused 1 MiB buffer runs at 2.0 to 2.5 GB/s (curl in the same minute: 2.2; up to
-4.8 on a quiet machine). ``SO_RCVBUF`` is left to the kernel: 256 KiB, 1 and 4 MiB gave the same on loopback, and a fixed
-size caps long lines. TLS is ``ssl.SSLSocket``, not ``trio.SSLStream``: the same loop receives into the caller's
+4.8 on a quiet machine). ``SO_RCVBUF`` is left to the kernel: 256 KiB, 1 and 4 MiB gave the same on loopback, and a
+fixed size caps long lines. TLS is ``ssl.SSLSocket``, not ``trio.SSLStream``: the same loop receives into the caller's
 buffer, and nothing that was read ahead can hide in it when a connection is kept.
 """

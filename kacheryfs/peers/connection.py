@@ -12,7 +12,7 @@ import trio
 
 from ..errors import PeerLiedError, PeerUnreachableError
 from .address import PeerAddress
-from .heads import Head, Request
+from .heads import Head, Request, printable
 from .limits import ClientLimits
 from .pace import Pace
 from .seam import within
@@ -62,9 +62,9 @@ class Connection:
         self._stats.bytes_received += n_bytes
         return n_bytes
 
-    async def receive(self) -> bytes:
+    async def receive(self, max_bytes: int = _RECEIVE_BYTES) -> bytes:
         """Return some bytes, b"" at the end."""
-        return bytes(self._scratch[: await self.receive_into(self._scratch)])
+        return bytes(self._scratch[: await self.receive_into(self._scratch[:max_bytes])])
 
     def note_body(self, n_bytes: int, elapsed_s: float) -> None:
         self._stats.note_body(n_bytes, elapsed_s)
@@ -93,12 +93,18 @@ class Connection:
                     raise PeerLiedError(f"it sends more than {_MAX_INFORMATIONAL} heads before its answer")
                 continue
             assert event is h11.NEED_DATA, event
-            state.receive_data(await self._receive_some_head(is_first=n_bytes == 0, sent_at=sent_at))
-            n_bytes += 1
+            n_allowed = self.limits.head_bytes - n_bytes
+            if n_allowed <= 0:
+                raise PeerLiedError(f"its answer's head is over the limit of {self.limits.head_bytes} bytes")
+            data = await self._receive_some_head(n_allowed, is_first=n_bytes == 0, sent_at=sent_at)
+            if n_bytes == 0 and data[:5] != b"HTTP/"[: len(data)]:
+                raise PeerLiedError(f"its answer is not HTTP/1.1 (it begins '{printable(data[:20])}')")
+            state.receive_data(data)
+            n_bytes += len(data)
 
-    async def _receive_some_head(self, *, is_first: bool, sent_at: float) -> bytes:
+    async def _receive_some_head(self, max_bytes: int, *, is_first: bool, sent_at: float) -> bytes:
         try:
-            data = await self.receive()
+            data = await self.receive(max_bytes)
         except OSError as exc:
             if is_first:
                 raise self._broken() from exc

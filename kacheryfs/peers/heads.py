@@ -122,20 +122,20 @@ def _error_text(body: bytes) -> str:
 
 def check_whole(head: Head, max_bytes: int) -> None:
     """Accept a 200 whose body is no longer than ``max_bytes``, else PeerLiedError or PeerRefusedError."""
-    _check_body(head)
     if head.status != 200:
         raise PeerLiedError(f"it answers {head.status} where nothing but 200 was asked for")
+    _check_body(head)
     if head.content_length is not None and head.content_length > max_bytes:
         raise PeerLiedError(f"its answer of {head.content_length} bytes is over the limit of {max_bytes}")
 
 
 def check_range(head: Head, span: ByteRange, size_bytes: int) -> None:
     """Accept exactly the bytes of ``span``: a 206, or a 200 where that is the whole file."""
+    if head.status not in (200, 206):
+        raise PeerLiedError(f"it answers {head.status} where 206 was asked for")
     _check_body(head)
     if head.status == 200:
         _check_whole_file(head, span, size_bytes)
-    elif head.status != 206:
-        raise PeerLiedError(f"it answers {head.status} where 206 was asked for")
     elif head.content_range is None:
         raise PeerLiedError("its 206 has no Content-Range")
     elif parse_content_range(head.content_range) != (span, size_bytes):

@@ -78,7 +78,7 @@ class Script:
     async def handle(self, stream: trio.SocketStream) -> None:
         self.n_connections += 1
         while request := await read_request(stream):
-            if self.peer is not None and b" /v1/peer " in request:
+            if self.peer is not None and b"/v1/peer " in request:
                 await _send(stream, self.peer)
                 continue
             self.requests.append(request)
@@ -293,7 +293,7 @@ class FakeSource:
         return self._fake.parts.get(digest)
 
     def _open(self, file: FakeFile, present: set[int]) -> _OpenFake:
-        opened = tempfile.TemporaryFile(buffering=0)
+        opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - whom it is given to closes it
         opened.write(file.data)
         return _OpenFake(file, present, opened)
 
