@@ -7,7 +7,7 @@ import logging
 
 import trio
 
-from ..errors import ChangedError, KacheryError, PeerUnreachableError
+from ..errors import KacheryError, PeerUnreachableError
 from .doorman import Doorman
 from .framing import Framing
 from .limits import ServeLimits
@@ -55,7 +55,7 @@ class Connection:
             started = trio.current_time()
             reply = await self._make_reply(head)
             try:
-                await self._send(reply, head)
+                await self._send(reply)
             finally:
                 reply.close()
             _log_request(client, head, reply, trio.current_time() - started)
@@ -79,22 +79,23 @@ class Connection:
     async def _make_reply(self, head: RequestHead | Refusal) -> Reply:
         if isinstance(head, Refusal):
             return refuse(head)
-        with trio.move_on_after(self._limits.lookup_timeout_s):  # bounds the wait for a thread; what has begun is ended
+        with trio.move_on_after(self._limits.thread_timeout_s):  # bounds the wait for a thread; what has begun is ended
             return await trio.to_thread.run_sync(self._responder.respond, head, limiter=self._threads.lookups)
         return too_busy(self._limits)
 
-    async def _send(self, reply: Reply, head: RequestHead | Refusal) -> None:
+    async def _send(self, reply: Reply) -> None:
         """Send a reply; a file that fails meanwhile cuts it short (PeerUnreachableError), and its owner is told."""
-        method = "GET" if isinstance(head, Refusal) else head.method
         try:
-            await self._framing.send(reply, method, self._threads.sends)
+            await self._framing.send(reply, self._threads.sends)
         except PeerUnreachableError:
+            self._framing.abort()
             raise
         except KacheryError as exc:
-            advice = "; share it again" if isinstance(exc, ChangedError) else ""
-            self._warner.warn_once(str(exc), f"{exc}{advice}")
+            self._framing.abort()
+            self._warner.warn_once(str(exc), f"{exc} (noticed while it was being sent)")
             raise PeerUnreachableError("cut short on purpose") from exc
         except OSError as exc:
+            self._framing.abort()
             if exc.errno in _DISK_ERRNOS:
                 self._warner.warn_once(
                     f"disk {exc.errno}", f"a file could not be read while it was served: {exc.strerror}"

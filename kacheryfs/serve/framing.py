@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from email.utils import formatdate
 from http import HTTPStatus
 
@@ -15,8 +17,8 @@ from .sending import Transfer, send_all
 
 _RECEIVE_BYTES = 16 * 1024
 _LINGER_BYTES = 1024 * 1024
-_NOTSENT_LOWAT_BYTES = 1024 * 1024
-"""trio sets 16 KiB, which ends every sendfile after a few pages."""
+_KERNEL_DEFAULT = 0
+"""For TCP_NOTSENT_LOWAT: trio sets 16 KiB, which ends every sendfile after a few pages, at twice the CPU."""
 _ALWAYS = (("X-Content-Type-Options", "nosniff"), ("Cross-Origin-Resource-Policy", "same-origin"))
 
 _TOO_LARGE = Refusal(431, "the request's head is too large", must_close=True)
@@ -30,8 +32,9 @@ class Framing:
         self._stream = stream
         self._limits = limits
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
+        self._is_head = False  # Invariant: what h11 believes, too, whatever is wrong with the request
         self._sock_fd = stream.socket.fileno()
-        stream.setsockopt(trio.socket.IPPROTO_TCP, trio.socket.TCP_NOTSENT_LOWAT, _NOTSENT_LOWAT_BYTES)
+        stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_DEFAULT)
 
     @property
     def has_unread(self) -> bool:
@@ -54,12 +57,16 @@ class Framing:
 
     async def read_head(self) -> RequestHead | Refusal | None:
         """Return the next head, or why it isn't one; None: closed before it was whole."""
+        self._is_head = False
         try:
             while (event := self._http.next_event()) is h11.NEED_DATA:
                 if not await self.receive() and not self.has_unread:
                     return None
             if not isinstance(event, h11.Request):
                 return None
+            self._is_head = event.method == b"HEAD"
+            if not event.http_version.startswith(b"1."):
+                return _NOT_HTTP
             head = _head_of(event)
             if not head.has_body:
                 self._http.next_event()  # the end of the request, which is ready at once
@@ -67,16 +74,20 @@ class Framing:
         except h11.RemoteProtocolError as exc:
             return _TOO_LARGE if exc.error_status_hint == 431 else _NOT_HTTP
 
-    async def send(self, reply: Reply, method: str, limiter: trio.CapacityLimiter) -> None:
-        """Send a reply (without its body where the method is HEAD); errors as ``send_all``."""
+    async def send(self, reply: Reply, limiter: trio.CapacityLimiter) -> None:
+        """Send a reply (to HEAD without its body); errors as ``send_all``."""
         reason = HTTPStatus(reply.status).phrase
         head = self._http.send(h11.Response(status_code=reply.status, headers=_headers_of(reply), reason=reason))
         assert head is not None
-        body = b"" if method == "HEAD" else reply.body
+        body = b"" if self._is_head else reply.body
         if len(body):
             self._http.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]  # only its len counts
         self._http.send(h11.EndOfMessage())
         await send_all(Transfer(self._sock_fd, head, body), self._sock_fd, self._limits, limiter)
+
+    def abort(self) -> None:
+        """Have the close be a reset, which drops what the kernel still holds for a client that takes nothing."""
+        self._stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     async def linger(self) -> None:
         """End our side, then drop what the client still sends, so that its reset doesn't destroy the reply."""

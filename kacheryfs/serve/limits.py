@@ -23,8 +23,8 @@ class ServeLimits:
     """64 salted digests in one "have" are 2.8 kB."""
     head_timeout_s: float = 10.0
     idle_timeout_s: float = 60.0
-    lookup_timeout_s: float = 10.0
-    """How long a request waits for a free thread before it is told "too busy"."""
+    thread_timeout_s: float = 10.0
+    """How long a request waits for a free thread before it is told "too busy" (or, when half sent, is cut)."""
     min_send_bytes_per_s: int = 2048
     """What a client must take on average over every window, else its connection is cut."""
     send_window_s: float = 30.0

@@ -108,7 +108,7 @@ class Responder:
         try:
             return self._answer(asked, head)
         except ChangedError as exc:
-            return self._gone(asked, exc)
+            return self._gone(exc)
         except ProofError as exc:
             log.info("not served: %s", exc)
             return refuse(NOT_HERE)
@@ -116,8 +116,8 @@ class Responder:
             self._warn_once(str(exc), f"a request could not be answered: {exc}")
             return refuse(Refusal(500, "this peer can't read its catalog or store; its owner's log says why"))
 
-    def _gone(self, asked: Route, exc: ChangedError) -> Reply:
-        self._warn_once(repr(asked), f"{exc}; it is not served until it is shared again")
+    def _gone(self, exc: ChangedError) -> Reply:
+        self._warn_once(str(exc), str(exc))
         return refuse(Refusal(410, "the original was changed after it was shared"))
 
     def _answer(self, asked: Route, head: RequestHead) -> Reply:

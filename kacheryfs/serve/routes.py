@@ -115,14 +115,14 @@ _MAX_GROUPS = n_groups_of(MAX_FILE_BYTES)
 
 def read_request(head: RequestHead, limits: ServeLimits) -> Route | Refusal:
     """Decide what a request asks for; every fault of its head is found here."""
-    if head.size_bytes > limits.max_head_bytes + limits.max_target_bytes:
+    if len(head.target) > limits.max_target_bytes:
+        return Refusal(414, f"the path is over {limits.max_target_bytes} characters")
+    if head.size_bytes > limits.max_head_bytes:
         return Refusal(431, f"the request's head is over {limits.max_head_bytes} bytes", must_close=True)
     if head.has_body:
         return _NO_BODY
     if head.method not in ("GET", "HEAD"):
         return _ONLY_READS
-    if len(head.target) > limits.max_target_bytes:
-        return Refusal(414, f"the path is over {limits.max_target_bytes} characters")
     if not _HOST.match(head.find("host") or ""):
         return _BAD_HOST
     return read_target(head.target)

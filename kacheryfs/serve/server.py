@@ -27,6 +27,8 @@ _MAX_TURNED_AWAY = 64
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     """Listen on every address of ``host``; port 0 picks one port for all of them; InputError says why not."""
+    if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
+        raise InputError(f"can't listen on {host}:{port}: a port is a number from 0 to 65535")
     try:
         listeners = await trio.open_tcp_listeners(port, host=host)
         if port == 0 and len(listeners) > 1:  # each got a port of its own
@@ -34,7 +36,7 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
             for listener in listeners:
                 await listener.aclose()
             listeners = await trio.open_tcp_listeners(picked, host=host)
-    except (OSError, OverflowError, UnicodeError) as exc:
+    except (OSError, UnicodeError) as exc:
         raise InputError(f"can't listen on {host}:{port}: {_why(exc)}") from exc
     return listeners
 
@@ -51,7 +53,7 @@ def _why(exc: Exception) -> str:
             return "ports below 1024 belong to root; choose a higher one"
         case OSError(errno=int() as number):
             return os.strerror(number)
-    return "a port is a number from 0 to 65535, a host a name or an address"
+    return "that is no name of a host"
 
 
 def port_of(listener: trio.SocketListener) -> int:
@@ -116,7 +118,7 @@ class _Reception:
         self._n_turned_away += 1
         try:
             framing = Framing(stream, self._limits)
-            await framing.send(too_busy(self._limits), "GET", self._threads.sends)
+            await framing.send(too_busy(self._limits), self._threads.sends)
             await framing.linger()
         finally:
             self._n_turned_away -= 1

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+import weakref
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -20,23 +20,30 @@ from kacheryfs.serve import ServeLimits, open_listeners, serve
 
 
 class FakeFile:
-    """An open temporary file; ``fail_check`` says from which check on it is something else."""
+    """An open file in memory; ``fail_check`` says from which check on it is something else."""
 
     def __init__(self, data: bytes, present: list[bool] | None = None) -> None:
-        self._file = tempfile.TemporaryFile(buffering=0)
-        self._file.write(data)
-        self.fd = self._file.fileno()
+        self.fd = os.memfd_create("fake")
+        weakref.finalize(self, os.close, self.fd)
+        os.pwrite(self.fd, data, 0)
         self.size_bytes = len(data)
         self.present = present
         self.checks_before_failure: int | None = None
         self.failure: Exception = ChangedError("sha1 00000000: changed, said the fake")
+        self.is_changed_by_reading_its_end = False
+        self._is_end_read = False
         self.n_open = 0
+        self.closed = trio.Event()
 
     def has(self, span: ByteRange) -> bool:
         blocks = Layout(self.size_bytes).blocks_of(span)
         return self.present is None or all(self.present[block] for block in blocks)
 
     def check(self, span: ByteRange) -> None:
+        if self.is_changed_by_reading_its_end and span.stop == self.size_bytes:
+            if self._is_end_read:
+                raise self.failure
+            self._is_end_read = True
         if self.checks_before_failure is not None:
             if self.checks_before_failure <= 0:
                 raise self.failure
@@ -47,6 +54,10 @@ class FakeFile:
 
     def close(self) -> None:
         self.n_open -= 1
+        try:
+            self.closed.set()
+        except RuntimeError:  # in a thread
+            trio.from_thread.run_sync(self.closed.set)
 
 
 class FakeSource:
@@ -59,6 +70,11 @@ class FakeSource:
         self.parts: dict[Blake3, bytes] = {}
         self.gate = threading.Event()
         self.gate.set()
+        self.entered = threading.Event()
+
+    def _pass(self) -> None:
+        self.entered.set()
+        self.gate.wait()
 
     def add(self, data: bytes) -> tuple[Sha1, FakeFile]:
         sha1, file = Sha1.of(data), FakeFile(data)
@@ -72,11 +88,11 @@ class FakeSource:
         return binding, file
 
     def find_salted(self, asked: Sha1) -> bool:
-        self.gate.wait()
+        self._pass()
         return any(salted(sha1) == asked for sha1 in [*self.whole, *(binding.sha1 for binding in self.partial)])
 
     def file_info(self, sha1: Sha1) -> FileInfo | None:
-        self.gate.wait()
+        self._pass()
         return self.infos.get(sha1)
 
     def presence(self, binding: Binding, group: int) -> list[bool] | None:
@@ -86,7 +102,7 @@ class FakeSource:
         return [file.present[block] for block in group_blocks(Layout(file.size_bytes), group)] or None
 
     def open_file(self, sha1: Sha1) -> FakeFile | None:
-        self.gate.wait()
+        self._pass()
         return _opened(self.whole.get(sha1))
 
     def open_partial(self, binding: Binding) -> FakeFile | None:
@@ -133,6 +149,12 @@ class Client:
         await self.stream.send_all(data + self._http.send(h11.EndOfMessage()))
         return await self.read()
 
+    async def read_without_asking(self) -> Got:
+        """Read the response to a request that was sent past h11."""
+        self._http.send(h11.Request(method="GET", target="/", headers=[("Host", "peer")]))
+        self._http.send(h11.EndOfMessage())
+        return await self.read()
+
     async def read(self) -> Got:
         response = await self._next()
         assert isinstance(response, h11.Response), response
@@ -173,11 +195,28 @@ class Served:
 
     source: FakeSource
     port: int
-    nursery: trio.Nursery
-    connect: Callable[[], object] = lambda: None
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    stopped: trio.Event = field(default_factory=trio.Event)
+    streams: list[trio.SocketStream] = field(default_factory=list)
 
     async def open(self) -> Client:
-        return Client(await trio.open_tcp_stream("127.0.0.1", self.port))
+        self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
+        return Client(self.streams[-1])
+
+    async def stop(self) -> None:
+        self.source.gate.set()
+        self.scope.cancel()
+        await self.stopped.wait()
+
+    async def run(
+        self,
+        listeners: list[trio.SocketListener],
+        limits: ServeLimits | None,
+        task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with self.scope:
+            await serve(self.source, listeners, limits, task_status=task_status)
+        self.stopped.set()
 
     async def ask(self, target: str, method: str = "GET", **headers: str) -> Got:
         client = await self.open()
@@ -197,27 +236,20 @@ class Served:
 
 @asynccontextmanager
 async def serving(source: FakeSource | None = None, limits: ServeLimits | None = None) -> AsyncIterator[Served]:
-    """Run a server on a free loopback port; cancelled at the end."""
-    source = source or FakeSource()
+    """Run a server on a free loopback port; at the end it is cancelled and the clients' connections are closed."""
     listeners = await open_listeners("127.0.0.1", 0)
-    port = listeners[0].socket.getsockname()[1]
+    server = Served(source or FakeSource(), listeners[0].socket.getsockname()[1])
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            await nursery.start(serve_with_status, source, listeners, limits)
+            await nursery.start(server.run, listeners, limits)
             try:
-                yield Served(source, port, nursery)
+                yield server
             finally:
-                source.gate.set()
-                nursery.cancel_scope.cancel()
-
-
-async def serve_with_status(
-    source: FakeSource,
-    listeners: list[trio.SocketListener],
-    limits: ServeLimits | None,
-    task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    await serve(source, listeners, limits, task_status=task_status)
+                server.source.gate.set()
+                server.scope.cancel()
+                for stream in server.streams:
+                    with trio.CancelScope(shield=True):
+                        await trio.aclose_forcefully(stream)
 
 
 __all__ = ["BLOCK_BYTES", "Client", "FakeFile", "FakeSource", "Got", "ProofError", "Served", "serving"]
