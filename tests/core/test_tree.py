@@ -185,8 +185,20 @@ def test_a_tree_that_no_reader_would_take_is_not_written(monkeypatch: pytest.Mon
     tree = Tree({}, {"a": FileEntry(5, SHA1)})
     monkeypatch.setattr(tree_module, "MAX_TREE_BYTES", len(encode_tree(tree)))
     encode_tree(tree)
-    with pytest.raises(InputError, match="over the limit"):
+    with pytest.raises(InputError, match="share its sub-directories"):
         encode_tree(Tree({}, {"ab": FileEntry(5, SHA1)}))
+    monkeypatch.setattr(tree_module, "MAX_COMMAS", encode_tree(tree).count(b","))
+    encode_tree(tree)
+    with pytest.raises(InputError, match="share its sub-directories"):
+        encode_tree(Tree({}, {",": FileEntry(5, SHA1)}))
+
+
+def test_files_and_directories_may_be_called_like_the_keys_of_the_json() -> None:
+    files = {name: FileEntry(5, SHA1) for name in ("size", "sha1", "manifest", "files")}
+    tree = Tree(
+        {"dirs": Tree({}, files), "size": Tree(), "sha1": Tree({"size": Tree()})}, {"files": FileEntry(1, SHA1)}
+    )
+    assert decode_tree(encode_tree(tree)) == tree
 
 
 @given(st.binary(max_size=80))
