@@ -30,6 +30,7 @@ from .reader import NOW_BUFFER_BYTES, Engines
 from .revival import Revival
 from .roots import RootFinder
 from .scheduler import Scheduler
+from .tasks import Tasks
 from .transfer import Buffers, Transfer
 from .waits import Waits
 
@@ -53,16 +54,17 @@ class Engine:
 
     def __init__(self, store: Store, catalog: Catalog, limits: EngineLimits, nursery: trio.Nursery) -> None:
         self.limits = limits
-        self.peers = PeerSet(nursery)
+        tasks = Tasks(nursery)
+        self.peers = PeerSet(tasks)
         self.files = OpenFiles(store, self.peers)
         self.waits = Waits(limits.read_timeout_s)
         memory = MemoryBlocks()
-        metadata = Metadata(store, self.peers, nursery)
-        prover = Prover(self.peers, nursery)
+        metadata = Metadata(store, self.peers, tasks)
+        prover = Prover(self.peers, tasks)
         self.scheduler = Scheduler(
-            self.peers, Transfer(metadata, Buffers()), memory, nursery, on_progress=prover.consider
+            self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=prover.consider
         )
-        finder = Finder(self.peers, limits.lookup_timeout_s, nursery)
+        finder = Finder(self.peers, limits.lookup_timeout_s, tasks)
         now_buffer = memoryview(bytearray(NOW_BUFFER_BYTES))
         engines = Engines(self.scheduler, metadata, memory, self.waits, limits.readahead_bytes, now_buffer)
         self._locator = Locator(
@@ -76,8 +78,8 @@ class Engine:
             whole_file_limit_bytes=min(limits.whole_file_limit_bytes, MAX_BLOCK_BYTES),
         )
         revival = Revival(self.scheduler, finder, self.peers)
-        nursery.start_soon(revival.watch_overdue)
-        nursery.start_soon(revival.revive_stalled)
+        tasks.start_soon(revival.watch_overdue)
+        tasks.start_soon(revival.revive_stalled)
         self._trees: OrderedDict[Sha1, Tree] = OrderedDict()
 
     def add_peer(self, peer: Peer) -> None:

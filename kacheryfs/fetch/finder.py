@@ -16,6 +16,7 @@ from ..errors import NotFoundError, PeerError, PeerLacksError, PeerUnreachableEr
 from ..peers.peer import Peer
 from .openfile import OpenFile
 from .peerset import PeerSet
+from .tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ Along = Callable[[Peer], Awaitable[None]]
 class Finder:
     """Finds the providers of files among the peers."""
 
-    def __init__(self, peers: PeerSet, lookup_timeout_s: float, nursery: trio.Nursery) -> None:
+    def __init__(self, peers: PeerSet, lookup_timeout_s: float, tasks: Tasks) -> None:
         self._peers = peers
-        self._nursery = nursery
+        self._tasks = tasks
         self.lookup_timeout_s = lookup_timeout_s
 
     async def gather(self, sha1: Sha1, *, enough: Enough, along: Along | None = None) -> list[Answer]:
@@ -63,7 +64,7 @@ class Finder:
         awake = {peer.url for peer in peers if not self._peers.is_resting(peer)}
         send, receive = trio.open_memory_channel[Answer](len(peers))
         for peer in peers:
-            self._nursery.start_soon(self._ask_into, peer, sha1, along, send)
+            self._tasks.start_soon(self._ask_into, peer, sha1, along, send)
         answers: list[Answer] = []
         while len(answers) < len(peers):
             answers.append(await receive.receive())
@@ -106,7 +107,7 @@ class Finder:
 
     def look_for_more(self, file: OpenFile) -> None:
         """Start looking for providers of ``file`` that aren't known yet, without waiting."""
-        self._nursery.start_soon(self.refresh, file)
+        self._tasks.start_soon(self.refresh, file)
 
     async def refresh(self, file: OpenFile) -> None:
         """Ask every peer that isn't known as a provider of ``file``, and enter those who are."""

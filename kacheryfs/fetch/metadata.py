@@ -13,6 +13,7 @@ from ..peers.peer import Peer
 from ..store.blocks import Store
 from .openfile import OpenFile
 from .peerset import PeerSet
+from .tasks import Tasks
 
 ROOT_TIMEOUT_S = 60.0
 GROUP_TIMEOUT_S = 30.0
@@ -29,10 +30,10 @@ class _GroupFlight:
 class Metadata:
     """Fetches roots and groups; each group once, however many runs wait for it."""
 
-    def __init__(self, store: Store, peers: PeerSet, nursery: trio.Nursery) -> None:
+    def __init__(self, store: Store, peers: PeerSet, tasks: Tasks) -> None:
         self._store = store
         self._peers = peers
-        self._nursery = nursery
+        self._tasks = tasks
         self._flights: dict[tuple[Blake3, int], _GroupFlight] = {}
 
     async def find_root(self, digest: Blake3) -> Root | None:
@@ -63,7 +64,7 @@ class Metadata:
         name = (file.proof.root.groups[group], group)
         if name not in self._flights:
             self._flights[name] = _GroupFlight()
-            self._nursery.start_soon(self._fly, file, file.proof, group, first)
+            self._tasks.start_soon(self._fly, file, file.proof, group, first)
 
     async def wait_for_group(self, file: OpenFile, block: int, first: Peer | None) -> None:
         """Return once ``block`` can be verified; PeerLackedGroupError where no provider could give the group."""

@@ -11,6 +11,7 @@ import trio
 from ..core.model import Sha1
 from ..errors import PeerError, PeerUnreachableError
 from ..peers.peer import Peer
+from .tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class _Ban:
 class PeerSet:
     """The configured peers; a peer that fails rests until it answers a ping."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
         self._health: dict[str, _Health] = {}
         self._bans: dict[tuple[str, Sha1], _Ban] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -66,7 +67,7 @@ class PeerSet:
             return
         health = _Health(peer)
         self._health[peer.url] = health
-        self._nursery.start_soon(self._greet, health)
+        self._tasks.start_soon(self._greet, health)
         self._announce()
 
     async def remove(self, url: str) -> None:
@@ -95,7 +96,7 @@ class PeerSet:
         if isinstance(error, PeerUnreachableError) and not health.is_resting:
             log.log(error.log_level, "%s rests: %s", peer.url, error)
             health.is_resting = True
-            self._nursery.start_soon(self._revive, health)
+            self._tasks.start_soon(self._revive, health)
 
     def ban(self, peer: Peer, sha1: Sha1, reason: str) -> None:
         """Ask ``peer`` no more for this file for a while, twice as long each time."""

@@ -10,6 +10,7 @@ from ..core.request import Trust
 from ..errors import ClaimError, ProofError, StoreError
 from .openfile import OpenFile
 from .peerset import PeerSet
+from .tasks import Tasks
 
 log = logging.getLogger(__name__)
 
@@ -17,9 +18,9 @@ log = logging.getLogger(__name__)
 class Prover:
     """Proves complete files one at a time: SHA-1 runs at 0.7 GB/s, and one core is left to readers."""
 
-    def __init__(self, peers: PeerSet, nursery: trio.Nursery) -> None:
+    def __init__(self, peers: PeerSet, tasks: Tasks) -> None:
         self._peers = peers
-        self._nursery = nursery
+        self._tasks = tasks
         self._limit = trio.CapacityLimiter(1)
 
     def consider(self, file: OpenFile) -> None:
@@ -29,7 +30,7 @@ class Prover:
             return
         if stored.present_count() == file.layout.n_blocks:
             file.is_being_proven = True
-            self._nursery.start_soon(self._prove, file)
+            self._tasks.start_soon(self._prove, file)
 
     async def _prove(self, file: OpenFile) -> None:
         try:

@@ -26,6 +26,7 @@ from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
 from .providers import LACKS_FOR_S, Provider
+from .tasks import Tasks
 from .transfer import Transfer
 
 log = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Scheduler:
         peers: PeerSet,
         transfer: Transfer,
         memory: MemoryBlocks,
-        nursery: trio.Nursery,
+        tasks: Tasks,
         *,
         on_progress: Callable[[OpenFile], None],
     ) -> None:
@@ -78,7 +79,7 @@ class Scheduler:
         self._peers = peers
         self._transfer = transfer
         self._memory = memory
-        self._nursery = nursery
+        self._tasks = tasks
         self._on_progress = on_progress
         self._demand: deque[Queued] = deque()
         self._ahead: deque[Queued] = deque()
@@ -163,7 +164,7 @@ class Scheduler:
             file.flights[block].runs += 1
         self.runs.add(run)
         provider.queued_bytes += run.n_bytes
-        self._nursery.start_soon(self._fly, run)
+        self._tasks.start_soon(self._fly, run)
         return True
 
     def _stall(self, file: OpenFile, flight: Flight) -> None:
