@@ -20,8 +20,6 @@ def test_expects(): log.error("as it should")
 def test_kernel(): pass
 def test_python_warns(): warnings.warn("old", DeprecationWarning)
 def test_settings(): assert not [name for name in os.environ if name.startswith("KACHERYFS_")]
-@pytest.mark.misspelt
-def test_mark(): pass
 """
 
 
