@@ -82,7 +82,10 @@ class Backer:
             if proven and proven.binding == self._binding and is_at(self._folder, self._binding.sha1, backing.fd):
                 demote(self._folder, self._index, self._binding, backing)
             self._shuns_complete = True
-            self._replace(self._find())
+            found = self._find()
+            if found is not None:
+                found.inherit_checked(backing)
+            self._replace(found)
 
     def write_complete(self, data: bytes | memoryview) -> Backing:
         """Write a whole file, just proven by its SHA-1, in one step."""

@@ -72,6 +72,13 @@ class Backing:
         present = flags.ones(self.layout.n_blocks)
         return Backing(self.layout, self.fd, present, presence=self.presence, checked=self.checked, is_complete=True)
 
+    def inherit_checked(self, earlier: Backing) -> None:
+        """Take over what was checked where this is the same data file as ``earlier`` under another name."""
+        if os.path.samestat(os.fstat(self.fd), os.fstat(earlier.fd)):
+            for block in flags.find_all(earlier.checked, _BAD):
+                earlier.checked[block] = _UNCHECKED
+            self.checked = earlier.checked
+
     def is_present(self, block: int) -> bool:
         return self.present[block] != 0 and self.checked[block] != _BAD
 

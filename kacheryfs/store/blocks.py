@@ -49,7 +49,7 @@ from .folder import StoreFolder
 from .index import Index, Row
 from .parts import ManifestParts
 from .places import PRESENT
-from .presence import count_present
+from .presence import count_present_bytes
 from .survey import survey
 
 __all__ = ["Store", "StoredFile", "StoredSummary"]
@@ -74,6 +74,7 @@ class Store:
         self._folder.start()
         self._parts = ManifestParts(self._folder)
         self._index = Index(self._folder.places.index, lambda: survey(self._folder.places))
+        self._index.start()
         self._lock = threading.Lock()
         self._files: dict[Binding, StoredFile] = {}
 
@@ -191,10 +192,7 @@ class Store:
         return any(self._has_any(row) for row in self._index.find_salted(salted))
 
     def _has_any(self, row: Row) -> bool:
-        places = self._folder.places
-        if places.complete(row.binding.sha1).exists():
-            return True
-        return row.binding.manifest is not None and count_present(places.partial(row.binding) / PRESENT) > 0
+        return self._folder.places.complete(row.binding.sha1).exists() or self._partial_bytes(row) > 0
 
     def files(self) -> Iterator[StoredSummary]:
         """Yield what the store has of each file, those of which it has nothing left out."""
@@ -206,12 +204,12 @@ class Store:
                 )
 
     def _present_bytes(self, row: Row) -> int:
-        if row.is_proven:
-            return self.complete_size(row.binding.sha1) or 0
+        return self.complete_size(row.binding.sha1) or 0 if row.is_proven else self._partial_bytes(row)
+
+    def _partial_bytes(self, row: Row) -> int:
         if row.binding.manifest is None:
             return 0
-        n_present = count_present(self._folder.places.partial(row.binding) / PRESENT)
-        return min(n_present * row.layout.block_bytes, row.layout.size_bytes)
+        return count_present_bytes(self._folder.places.partial(row.binding) / PRESENT, row.layout)
 
     def close(self) -> None:
         """Close the index; files that are open stay so until they are closed."""

@@ -49,10 +49,16 @@ class Index:
         self._find_rows = find_rows
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
+        self._is_substitute = False  # in memory, where no file can be made
         self._has_warned = False
+
+    def start(self) -> None:
+        """Open it, made from the folders where there is none."""
+        self._run("SELECT 1")
 
     def enter(self, row: Row) -> None:
         """Enter a file; a proven one takes the place of what its SHA-1 was proven with before."""
+        self._leave_substitute()
         if row.is_proven and row.binding.manifest is not None:
             self._run("UPDATE file SET is_proven = 0 WHERE sha1 = ?", row.binding.sha1.raw)
         self._run(_INSERT.format("REPLACE" if row.is_proven else "IGNORE"), *_values(row))
@@ -118,17 +124,30 @@ class Index:
                 self._database.close()
             self._database = None
 
+    def _leave_substitute(self) -> None:
+        """Try again to make the file, now that there is something to enter."""
+        with self._lock:
+            if self._is_substitute:
+                self._disconnect()
+
     def _open(self) -> sqlite3.Connection:
+        self._is_substitute = False
         is_new = not self._path.exists()
-        database = _connect(self._path.as_uri())
+        try:
+            return self._open_at(self._path.as_uri(), is_new)
+        except sqlite3.OperationalError:
+            if self._path.exists():
+                return _open_read_only(self._path)
+        self._is_substitute = True
+        return self._open_at(":memory:", is_new=True)
+
+    def _open_at(self, uri: str, is_new: bool) -> sqlite3.Connection:
+        database = _connect(uri)
         try:
             database.executescript(_SCHEMA)
             if is_new:
                 self._fill(database)
-        except sqlite3.OperationalError:
-            database.close()
-            return _open_read_only(self._path)
-        except sqlite3.Error:
+        except BaseException:
             database.close()
             raise
         return database

@@ -12,6 +12,7 @@ import mmap
 import os
 from pathlib import Path
 
+from ..core.model import Layout
 from . import flags
 
 _PAGE = 4096
@@ -77,10 +78,12 @@ def _map(fd: int, n_blocks: int) -> flags.Flags:
     return mmap.mmap(fd, n_blocks, prot=mmap.PROT_READ)
 
 
-def count_present(path: Path) -> int:
-    """Return how many blocks a presence file counts, without keeping it open; 0 where there is none."""
-    total = 0
+def count_present_bytes(path: Path, layout: Layout) -> int:
+    """Return how many bytes a presence file says are present, without keeping it open; 0 where there is none."""
+    n_present, last = 0, b""
     with contextlib.suppress(OSError), path.open("rb", buffering=0) as file:
         while part := file.read(_SLICE):
-            total += len(part) - part.count(0)
-    return total
+            n_present += len(part) - part.count(0)
+        last = os.pread(file.fileno(), 1, max(layout.n_blocks - 1, 0))
+    cut = layout.n_blocks * layout.block_bytes - layout.size_bytes if last.strip(b"\0") else 0
+    return n_present * layout.block_bytes - cut
