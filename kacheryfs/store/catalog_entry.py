@@ -124,7 +124,7 @@ class CatalogEntry:
             self._offer(share_id, share.offers, is_tree=False)
             if share.tree_json is not None:
                 self._offer(share_id, [self._put_tree(share.tree_json)], is_tree=True)
-            self._require_entered(share_id, len(share.offers) + (share.tree_json is not None), share.path)
+            self._require_known(share_id, share.path)
             self._forget_paths(path for path, _ in old)
             self._forget_contents(sha1 for _, sha1 in old)
 
@@ -156,14 +156,13 @@ class CatalogEntry:
             raise CatalogError(f"the catalog's own file {os.fsdecode(path)} was written wrong: check the disk")
         return Offered(path, len(os.fsencode(self._trees.root)), sha1)
 
-    def _require_entered(self, share_id: int, n_offers: int, path: bytes) -> None:
-        row = self._db.row(
-            "SELECT count(*) FROM original o JOIN hashed h ON h.path = o.path JOIN content c ON c.sha1 = o.sha1"
-            " WHERE o.share = ?",
+    def _require_known(self, share_id: int, path: bytes) -> None:
+        unknown = self._db.row(
+            "SELECT 1 FROM original o LEFT JOIN hashed h ON h.path = o.path LEFT JOIN content c ON c.sha1 = o.sha1"
+            " WHERE o.share = ? AND (h.path IS NULL OR c.sha1 IS NULL) LIMIT 1",
             (share_id,),
         )
-        n_old_trees = self._db.row("SELECT count(*) FROM original WHERE share = ?", (share_id,))
-        if row != n_old_trees:
+        if unknown:
             raise CatalogError(
                 f"{os.fsdecode(path)}: another process took files of it out of the catalog; share it again"
             )

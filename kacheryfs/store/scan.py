@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -89,7 +89,7 @@ def scan(root: bytes, exclude: Exclude, *, own_folders: Sequence[bytes] = ()) ->
     walk = _Walk(root, exclude, tuple(own_folders), _kachery_devices())
     status = os.stat(root)
     start = _Folder((), b"", ((status.st_dev, status.st_ino),))
-    walk.list_folder(start, os.scandir(root))
+    walk.list_folder(start, os.listdir(root))
     while walk.waiting:
         walk.enter(walk.waiting.pop())
     return walk.result()
@@ -117,18 +117,18 @@ class _Walk:
 
     def enter(self, folder: _Folder) -> None:
         try:
-            entries = os.scandir(os.path.join(self.root, folder.relative))
+            entries = os.listdir(os.path.join(self.root, folder.relative))
         except OSError as exc:
             self.leave_out(folder.names, f"can't be listed: {exc.strerror}")
             return
         self.folders.append(folder.names)
         self.list_folder(folder, entries)
 
-    def list_folder(self, folder: _Folder, entries: Iterator[os.DirEntry[bytes]]) -> None:
-        for entry in sorted(entries, key=lambda entry: entry.name):
-            names = (*folder.names, to_name(entry.name))
+    def list_folder(self, folder: _Folder, entries: Sequence[bytes]) -> None:
+        for entry in sorted(entries):
+            names = (*folder.names, to_name(entry))
             try:
-                self.add(folder, names, os.path.join(folder.relative, entry.name))
+                self.add(folder, names, os.path.join(folder.relative, entry))
             except OSError as exc:
                 self.leave_out(names, f"can't be looked at: {exc.strerror}")
 
@@ -223,12 +223,15 @@ def _kachery_devices() -> frozenset[int]:
     """Return the devices of kacheryfs's own mounts: to share one would fetch everything that peers have."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:
-            lines = [line.split(b" ") for line in file]
+            return frozenset(find_kachery_devices(file))
     except OSError:
         return frozenset()
-    return frozenset(_device(fields[2]) for fields in lines if b"kacheryfs" in b" ".join(fields[fields.index(b"-") :]))
 
 
-def _device(text: bytes) -> int:
-    major, minor = text.split(b":")
-    return os.makedev(int(major), int(minor))
+def find_kachery_devices(mountinfo: Iterable[bytes]) -> Iterator[int]:
+    """Yield the devices whose file system type or source says kacheryfs, from the lines of proc(5)'s mountinfo."""
+    for line in mountinfo:
+        about_mount, _, about_device = line.partition(b" - ")
+        if b"kacheryfs" in b" ".join(about_device.split(b" ")[:2]):
+            major, minor = about_mount.split(b" ")[2].split(b":")
+            yield os.makedev(int(major), int(minor))
