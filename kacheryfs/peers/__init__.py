@@ -6,7 +6,8 @@
     pool        connections lent and kept            connection  one question and its answer
     transport   bytes, plain or through TLS          heads, pace  decisions: what a head means, what is too slow
     seam        where foreign errors become PeerErrors, and nowhere else
-    address     a peer's URL                         discovery   how peers are found; the list that the user keeps
+    address     a peer's URL                         names       its host's addresses
+    discovery   how peers are found; the list that the user keeps
 
 A peer isn't trusted. Whatever it sends costs at most the bytes and the seconds of ``ClientLimits``, and ends as bytes
 of exactly the length that was asked for, or as one PeerError that names the URL and the reason. No redirect is

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import socket
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -19,11 +20,12 @@ from .connection import Connection, Exchange
 from .exchanges import Exchanges
 from .heads import PeerBusyError, Request, check_range, size_of
 from .limits import ClientLimits
+from .names import HostAddresses
 from .peer import RangeStream
 from .pool import Pool
 from .seam import Seam
 from .stats import PeerStats
-from .transport import dial
+from .transport import Transport, dial, encrypt
 
 
 class Kind(enum.Enum):
@@ -39,6 +41,7 @@ class HttpPeer:
         self._address = parse_peer_url(url)
         self._limits = limits or ClientLimits()
         self._tls = tls
+        self._host_addresses = HostAddresses(self._address.host)
         self._stats = PeerStats()
         self._seam = Seam(self.url, self._stats)
         self._pool = Pool(self._dial, self._limits, self._stats)
@@ -176,11 +179,21 @@ class HttpPeer:
 
     async def _dial(self) -> Connection:
         try:
-            transport = await dial(self._address, await self._get_tls() if self._address.is_tls else None)
+            sock = await dial(await self._host_addresses.get(), self._address.port)
         except OSError:
             self._kind = None  # whoever listens here next may be something else
             raise
-        return Connection(transport, self._address, self._limits, self._stats)
+        if self._address.is_tls:
+            sock = await self._encrypt(sock)
+        return Connection(Transport(sock), self._address, self._limits, self._stats)
+
+    async def _encrypt(self, sock: socket.socket) -> socket.socket:
+        try:
+            tls = await self._get_tls()
+        except BaseException:
+            sock.close()
+            raise
+        return await encrypt(sock, self._address.host, tls)
 
     async def _get_tls(self) -> ssl.SSLContext:
         if self._tls is None:  # reads the system's certificates: tens of milliseconds

@@ -21,7 +21,7 @@ class Pool:
         self._limits = limits
         self._stats = stats
         self._slots = trio.Semaphore(limits.max_connections)
-        self._idle: list[Connection] = []  # Invariant: holds no slot, nobody reads from it
+        self._idle: list[Connection] = []  # Invariant: hold no slot, nobody reads from them, idle longest first
         self._lent: set[Connection] = set()  # Invariant: each holds a slot
         self._is_closed = False
 
@@ -42,6 +42,7 @@ class Pool:
         """Keep the connection where another request may follow on it, else close it."""
         self._lent.discard(connection)
         self._slots.release()
+        self._drop_expired()
         if may_follow and not self._is_closed and len(self._idle) < self._limits.max_idle_connections:
             connection.idle_since = trio.current_time()
             self._idle.append(connection)
@@ -58,13 +59,18 @@ class Pool:
         self._count()
 
     def _find_idle(self) -> Connection | None:
-        oldest = trio.current_time() - self._limits.idle_connection_s
+        self._drop_expired()
         while self._idle:
             connection = self._idle.pop()
-            if connection.idle_since >= oldest and connection.is_quiet():
+            if connection.is_quiet():
                 return connection
             connection.close()
         return None
+
+    def _drop_expired(self) -> None:
+        oldest = trio.current_time() - self._limits.idle_connection_s
+        while self._idle and self._idle[0].idle_since < oldest:
+            self._idle.pop(0).close()
 
     async def _connect(self) -> Connection:
         self._refuse_closed()

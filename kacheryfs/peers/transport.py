@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
 
-from .address import PeerAddress
-
+_NEXT_ADDRESS_S = 1.0
 _LAST_SEGMENT_BYTES = 64 * 1024
 """On loopback; elsewhere a segment has 1.5 KB or 9 KB."""
 
@@ -84,19 +84,23 @@ class Transport:
         return n_bytes
 
 
-async def dial(address: PeerAddress, tls: ssl.SSLContext | None) -> Transport:
-    """Connect, to whichever of the name's addresses answers first; OSError (ssl.SSLError is one)."""
-    stream = await trio.open_tcp_stream(address.host, address.port)
+async def dial(addresses: Sequence[str], port: int) -> socket.socket:
+    """Connect to the first address that answers, each but the last within a second; OSError of the last."""
+    for address in addresses[:-1]:
+        with suppress(OSError), trio.move_on_after(_NEXT_ADDRESS_S):
+            return await _connect(address, port)
+    return await _connect(addresses[-1], port)
+
+
+async def _connect(address: str, port: int) -> socket.socket:
+    stream = await trio.open_tcp_stream(address, port)  # sets TCP_NODELAY
     sock = socket.socket(fileno=stream.socket.detach())
     sock.setblocking(False)
-    try:
-        return Transport(await _encrypt(sock, address.host, tls) if tls else sock)
-    except BaseException:
-        sock.close()
-        raise
+    return sock
 
 
-async def _encrypt(sock: socket.socket, host: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+async def encrypt(sock: socket.socket, host: str, tls: ssl.SSLContext) -> ssl.SSLSocket:
+    """Shake hands as a client of ``host``; takes the socket over, also when it fails. OSError (ssl.SSLError is one)."""
     encrypted = tls.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
     try:
         await _shake_hands(encrypted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -18,6 +19,8 @@ from kacheryfs.core.model import Binding, ByteRange, Sha1
 from kacheryfs.errors import InputError, PeerError, PeerLacksError, PeerRefusedError, PeerUnreachableError
 from kacheryfs.peers.client import HttpPeer
 from kacheryfs.peers.limits import ClientLimits
+from kacheryfs.peers.names import HostAddresses
+from kacheryfs.peers.transport import dial
 
 DATA = bytes(range(200)) * 1000
 FILE = Binding(Sha1.of(DATA), None, len(DATA))
@@ -145,6 +148,62 @@ async def test_nobody_there_says_why() -> None:
             await peer.connect()
     assert str(caught.value).startswith(f"{peer.url}: ")
     assert peer.stats.last_error == str(caught.value)
+    await peer.aclose()
+
+
+async def test_the_next_address_of_a_host_is_tried() -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        sock = await dial(["127.0.0.2", "127.0.0.1"], listener.getsockname()[1])
+        assert sock.getpeername()[0] == "127.0.0.1"
+        sock.close()
+
+
+async def test_a_host_is_looked_up_once_in_a_while(
+    mock_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0)) for address in ("10.0.0.2", "10.0.0.1")]
+    asked: list[object] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda host, *_, **__: asked.append(host) or found)
+    addresses = HostAddresses("lab.invalid")
+    assert await addresses.get() == ["10.0.0.2", "10.0.0.1"]
+    await addresses.get()
+    assert asked == ["lab.invalid"]
+    mock_clock.jump(60)
+    await addresses.get()
+    assert asked == ["lab.invalid"] * 2
+
+
+async def test_a_hanging_name_server_holds_one_thread_of_a_peer(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers, n_lookups = threading.Event(), 0
+
+    def hang(*_: object, **__: object) -> list[object]:
+        nonlocal n_lookups
+        n_lookups += 1
+        answers.wait(30)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    peer = HttpPeer("http://lab.invalid", limits=ClientLimits(connect_s=0.1))
+    try:
+        for _ in range(3):
+            with pytest.raises(PeerUnreachableError, match="no connection within"):
+                await peer.connect()
+        assert n_lookups == 1
+    finally:
+        answers.set()
+    await peer.aclose()
+
+
+async def test_an_unknown_host_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> list[object]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    peer = HttpPeer("http://lab.invalid")
+    with pytest.raises(PeerUnreachableError, match=r"http://lab\.invalid: name or service not known"):
+        await peer.connect()
     await peer.aclose()
 
 
