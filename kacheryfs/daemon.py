@@ -34,6 +34,8 @@ class ReadyPipe:
 
     def __init__(self, fd: int | None) -> None:
         self._fd = fd
+        if fd is not None:
+            os.set_inheritable(fd, False)  # fusermount3 must not hold it open
 
     def tell_ready(self) -> None:
         self._tell({"ready": True})

@@ -13,7 +13,7 @@ from .sockets import connect
 DEFAULT_TIMEOUT_S = 30.0
 
 
-def ask(path: Path, command: str, *, timeout_s: float = DEFAULT_TIMEOUT_S, **arguments: object) -> object:
+def ask(path: Path, command: str, /, *, timeout_s: float = DEFAULT_TIMEOUT_S, **arguments: object) -> object:
     """Return the result of ``command``; raises what the mount raised, MountError where it doesn't answer in time.
 
     ``path`` is the mount's socket (``sockets.socket_path``); arguments are those of ``messages.COMMANDS``.

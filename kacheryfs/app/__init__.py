@@ -1,0 +1,127 @@
+"""Builds everything out of the settings: the only place where the parts of the house meet.
+
+Imports stand where they are needed: `kacheryfs shares` doesn't pay for the engine, nor anybody but `mount` for pyfuse3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..config import Settings
+from ..folders import make_private_folder
+
+if TYPE_CHECKING:
+    from ..fetch.engine import Engine, EngineLimits
+    from ..peers.discovery import PeerList
+    from ..peers.peer import Peer
+    from ..serve.local import LocalSource
+    from ..store.blocks import Store
+    from ..store.catalog import Catalog
+
+
+def open_catalog(settings: Settings) -> Catalog:
+    """Open what this machine offers; CatalogError."""
+    from ..store.catalog import Catalog
+
+    return Catalog(settings.data_dir)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the folder of verified blocks; StoreError."""
+    from ..store.blocks import Store
+
+    return Store(settings.store_dir, min_free_fraction=settings.min_free_fraction)
+
+
+def open_peer_list(settings: Settings) -> PeerList:
+    """Return the peers that the user keeps."""
+    from ..peers.discovery import PeerList
+
+    return PeerList(settings.data_dir)
+
+
+def open_source(settings: Settings) -> LocalSource:
+    """Return what this machine serves."""
+    from ..serve.local import LocalSource
+
+    return LocalSource(open_catalog(settings), open_store(settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A running engine, with what it works on."""
+
+    catalog: Catalog
+    store: Store
+    engine: Engine
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings, extra_peers: Sequence[str] = ()) -> AsyncIterator[Parts]:
+    """Run an engine that asks the kept peers, and ``extra_peers`` (URLs) this time."""
+    from ..fetch.engine import open_engine
+
+    peers = [make_peer(url) for url in peer_urls(settings, extra_peers)]
+    with open_catalog(settings) as catalog:
+        store = open_store(settings)
+        async with open_engine(store, catalog, engine_limits(settings)) as engine:
+            for peer in peers:
+                engine.add_peer(peer)
+            yield Parts(catalog, store, engine)
+        store.close()
+
+
+@asynccontextmanager
+async def open_engine(settings: Settings, extra_peers: Sequence[str] = ()) -> AsyncIterator[Engine]:
+    """Run an engine alone, for reading without a mount."""
+    async with open_parts(settings, extra_peers) as parts:
+        yield parts.engine
+
+
+def engine_limits(settings: Settings) -> EngineLimits:
+    """Return the settings that the engine obeys."""
+    from ..fetch.engine import EngineLimits
+
+    return EngineLimits(
+        read_timeout_s=settings.read_timeout_s,
+        lookup_timeout_s=settings.lookup_timeout_s,
+        whole_file_limit_bytes=settings.whole_file_limit_bytes,
+        readahead_bytes=settings.readahead_bytes,
+        require_manifest=settings.require_manifest,
+    )
+
+
+def peer_urls(settings: Settings, extra_peers: Sequence[str] = ()) -> list[str]:
+    """Return the peers that are asked, each once, however its URL is written."""
+    return list(dict.fromkeys(make_peer(url).url for url in [*open_peer_list(settings).urls(), *extra_peers]))
+
+
+def make_peer(url: str) -> Peer:
+    """Return the peer at ``url``, not connected yet; InputError for what is no URL of one."""
+    from ..peers.client import HttpPeer
+
+    return HttpPeer(url)
+
+
+def make_runtime_folder(settings: Settings) -> None:
+    """Make the folder of sockets and state files, ours alone; ConfigError."""
+    make_private_folder(settings.runtime_dir)
+
+
+def look_at_store(settings: Settings) -> dict[str, Any]:
+    """Return what the store holds, as JSON."""
+    from .report import report_store
+
+    return report_store(open_store(settings))
+
+
+def probe_peers(settings: Settings) -> list[dict[str, Any]]:
+    """Ask the kept peers for a sign of life, all at once; returns what each said, as JSON."""
+    import trio
+
+    from .probing import probe
+
+    return trio.run(probe, open_peer_list(settings).urls(), settings.lookup_timeout_s)

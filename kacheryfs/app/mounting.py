@@ -1,0 +1,86 @@
+"""Runs one mount: engine, file system, the kernel's side and the control socket, all in one event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from ..control.server import serve_control
+from ..control.sockets import socket_path
+from ..mount.mounts import unmount
+from ..mount.session import Mounted, MountOptions, run_mount
+from ..mount.vfs import Vfs
+from . import Parts, make_peer, make_runtime_folder, open_parts
+from .handlers import Handlers, Identity
+from .knowledge import Knowledge
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+
+END_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    """What is mounted where, as the command line tells it."""
+
+    mountpoint: str
+    peers: Sequence[str]
+    allow_other: bool
+    log: str | None
+    """The log file of a mount in the background."""
+
+
+async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[str], None]) -> None:
+    """Mount and serve until unmounted; ``on_ready`` gets the mountpoint once it can be used. MountError before that."""
+    make_runtime_folder(settings)
+    async with open_parts(settings, request.peers) as parts, trio.open_nursery() as nursery:
+        vfs = _make_vfs(settings, parts)
+        mounted = await nursery.start(run_mount, vfs, request.mountpoint, MountOptions(request.allow_other))
+        handlers = _make_handlers(settings, request, parts, vfs, mounted)
+        await nursery.start(serve_control, socket_path(settings.runtime_dir, mounted.mountpoint), handlers.table())
+        on_ready(mounted.mountpoint)
+        await mounted.ended.wait()
+        nursery.cancel_scope.cancel()
+
+
+def _make_vfs(settings: Settings, parts: Parts) -> Vfs:
+    knowledge = Knowledge(parts.catalog, parts.store)
+    vfs = Vfs(
+        parts.engine,
+        known=knowledge.known,
+        find_present=knowledge.find_present,
+        whole_file_limit_bytes=settings.whole_file_limit_bytes,
+        negative_ttl_s=settings.negative_ttl_s,
+    )
+    parts.engine.peers.on_change(vfs.forget_misses)
+    return vfs
+
+
+def _make_handlers(settings: Settings, request: MountRequest, parts: Parts, vfs: Vfs, mounted: Mounted) -> Handlers:
+    return Handlers(
+        Identity(mounted.mountpoint, request.log, settings.require_manifest, settings.read_timeout_s),
+        parts.engine,
+        vfs,
+        parts.store,
+        make_peer=make_peer,
+        unmount=_unmount_by(mounted),
+    )
+
+
+def _unmount_by(mounted: Mounted) -> Callable[[bool], Awaitable[None]]:
+    async def end(is_forced: bool) -> None:
+        """End the mount; unforced, the kernel refuses while something reads there (MountError)."""
+        if is_forced:
+            mounted.stop()
+        else:
+            await trio.to_thread.run_sync(unmount, mounted.mountpoint)
+        # Shielded: the end of the mount cancels who answers commands, and the asker shall hear how it went.
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + END_TIMEOUT_S):
+            await mounted.ended.wait()
+
+    return end

@@ -1,0 +1,123 @@
+"""``mount`` and ``umount``."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from .. import app
+from ..daemon import ReadyPipe, run_in_background
+from ..errors import KacheryError, MountError
+from .configuration import settings_of
+from .terminal import put, say
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..config import Settings
+
+UMOUNT_TIMEOUT_S = 40.0
+"""Longer than fusermount3 gets (``mount.mounts``), so that its own words arrive."""
+
+
+def mount(args: argparse.Namespace) -> int:
+    if args.foreground:
+        return _mount_here(args)
+    settings = settings_of(args)
+    app.peer_urls(settings, args.peer)  # a URL that is wrong is said to be so before anything starts
+    mountpoint = _check_mountpoint(args.mountpoint)
+    run_in_background(_arguments(args, mountpoint), _log_path(settings, mountpoint))
+    put(mountpoint)
+    if not app.peer_urls(settings, args.peer):
+        say("no peer is asked yet: kacheryfs peer add URL")
+    return 0
+
+
+def _check_mountpoint(path: str) -> str:
+    """Make the folder ready here, where the person sees what is wrong; returns its real path."""
+    from ..mount.mountpoint import prepare_mountpoint
+
+    return prepare_mountpoint(path)
+
+
+def _arguments(args: argparse.Namespace, mountpoint: str) -> list[str]:
+    """Return the command line of the mount in the background, which stands in another working directory."""
+    arguments = ["mount", "--foreground", mountpoint]
+    for url in args.peer:
+        arguments += ["--peer", url]
+    if args.read_timeout is not None:
+        arguments += ["--read-timeout", args.read_timeout]
+    if args.store is not None:
+        arguments += ["--store", os.path.abspath(os.path.expanduser(args.store))]
+    flags = {"--require-manifest": args.require_manifest, "--allow-other": args.allow_other}
+    arguments += [flag for flag, is_set in flags.items() if is_set]
+    return arguments + ["-v"] * args.verbosity
+
+
+def _log_path(settings: Settings, mountpoint: str) -> Path:
+    return settings.data_dir / "log" / f"mount-{hashlib.sha1(os.fsencode(mountpoint)).hexdigest()[:16]}.log"
+
+
+def _mount_here(args: argparse.Namespace) -> int:
+    import trio
+
+    from ..app.mounting import MountRequest, mount
+
+    ready = ReadyPipe(args.ready_fd)
+    settings = settings_of(args)
+    is_background = args.ready_fd is not None
+    log = str(_log_path(settings, args.mountpoint)) if is_background else None
+
+    def on_ready(mountpoint: str) -> None:
+        if is_background:
+            os.chdir("/")  # where it was started may be unmounted or removed
+        else:
+            put(mountpoint)
+        ready.tell_ready()
+
+    try:
+        trio.run(mount, settings, MountRequest(args.mountpoint, args.peer, args.allow_other, log), on_ready)
+    except BaseException as exc:  # told to who waits at the pipe, and raised on
+        ready.tell_failed(*_words_of(exc))
+        raise
+    return 0
+
+
+def _words_of(exc: BaseException) -> tuple[str, int]:
+    from .entry import sole_cause
+
+    cause = sole_cause(exc)
+    if isinstance(cause, KacheryError):
+        return str(cause), cause.exit_code
+    return f"an unexpected {type(cause).__name__}: {cause}; the mount's log has the details, please report it", 1
+
+
+def umount(args: argparse.Namespace) -> int:
+    """Ask the process that serves the mount to end it; take away a dead one."""
+    from ..control.client import ask
+    from ..control.sockets import is_answered, socket_path
+    from ..mount.mountpoint import resolve_mountpoint
+
+    mountpoint = resolve_mountpoint(os.path.expanduser(args.mountpoint))
+    socket = socket_path(settings_of(args).runtime_dir, mountpoint)
+    if is_answered(socket):
+        ask(socket, "umount", timeout_s=UMOUNT_TIMEOUT_S, force=args.force)
+    else:
+        _umount_unserved(mountpoint, is_forced=args.force)
+        socket.unlink(missing_ok=True)
+    return 0
+
+
+def _umount_unserved(mountpoint: str, *, is_forced: bool) -> None:
+    """Unmount what no process of these settings serves: dead, or another's."""
+    from ..mount.mountpoint import Health, probe
+    from ..mount.mounts import find_mount, unmount
+
+    if find_mount(mountpoint) is None:
+        raise MountError(f"{mountpoint} is not a mount of kacheryfs; kacheryfs status lists those that run")
+    health = probe(mountpoint)
+    if health is Health.SILENT and not is_forced:
+        raise MountError(f"{mountpoint}: its process doesn't answer; kacheryfs umount --force ends it all the same")
+    unmount(mountpoint, is_lazy=is_forced or health is Health.DEAD)

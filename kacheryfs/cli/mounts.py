@@ -1,0 +1,77 @@
+"""The mounts that run for this user and these settings, asked at their control sockets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..control.client import ask
+from ..control.sockets import list_sockets
+from ..errors import InputError, MountError
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+STATUS_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunningMount:
+    """A mount that answered, with its status."""
+
+    socket: Path
+    status: dict[str, Any]
+
+    @property
+    def mountpoint(self) -> str:
+        return str(self.status["mountpoint"])
+
+    def ask(self, command: str, **arguments: Any) -> Any:
+        """Return what the mount answers; raises what it raised."""
+        return ask(self.socket, command, **arguments)
+
+
+def find_mounts(settings: Settings) -> list[RunningMount]:
+    """Return the mounts that answer; a socket that nobody answers at was left by one that was killed."""
+    return list(_ask_all(settings.runtime_dir))
+
+
+def _ask_all(runtime_dir: Path) -> Iterator[RunningMount]:
+    for socket in list_sockets(runtime_dir):
+        try:
+            status = ask(socket, "status", timeout_s=STATUS_TIMEOUT_S)
+        except MountError:
+            continue
+        if isinstance(status, dict):
+            yield RunningMount(socket, status)
+
+
+def choose_mount(mounts: list[RunningMount], mountpoint: str | None) -> RunningMount:
+    """Return the mount that is meant, else MountError or InputError that says how to name it."""
+    if not mounts:
+        raise MountError("no mount is running; start one with: kacheryfs mount MOUNTPOINT")
+    if mountpoint is not None:
+        wanted = os.path.realpath(mountpoint)
+        mounts = [mount for mount in mounts if mount.mountpoint == wanted]
+        if not mounts:
+            raise MountError(f"no mount is running at {mountpoint}; kacheryfs status lists those that are")
+    if len(mounts) > 1:
+        raise InputError(f"{len(mounts)} mounts run: choose with --mount {mounts[0].mountpoint}")
+    return mounts[0]
+
+
+def locate_path(path: str, mounts: list[RunningMount]) -> tuple[RunningMount, str] | None:
+    """Return the mount that ``path`` lies in, and the rest of the path; None for a path outside of all.
+
+    Looks at nothing below a mountpoint: that could wait for peers.
+    """
+    parts = Path(os.path.abspath(path)).parts
+    for n in range(1, len(parts) + 1):
+        prefix = os.path.realpath(os.path.join(*parts[:n]))
+        for mount in mounts:
+            if prefix == mount.mountpoint:
+                return mount, "/".join(parts[n:])
+    return None

@@ -1,0 +1,145 @@
+"""``verify``: read what is kept and what is shared again, and hold it against its digests."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from .. import app
+from ..core.link import FileLink, TreeLink, parse_link
+from ..core.model import MAX_BLOCK_BYTES, Binding, Sha1
+from ..core.tree import decode_tree
+from ..errors import ChangedError, NotFoundError, ProofError
+from .configuration import settings_of
+from .progress import Progress
+from .terminal import put, put_json, say
+from .units import format_bytes, format_count
+from .verdicts import Verdict, worst_exit_code
+
+if TYPE_CHECKING:
+    from ..store.blocks import Store, StoredSummary
+    from ..store.catalog import Catalog, Original
+
+Advance = Callable[[int], None]
+
+
+def verify(args: argparse.Namespace) -> int:
+    settings = settings_of(args)
+    links = [parse_link(text) for text in args.links]
+    store = app.open_store(settings)
+    with app.open_catalog(settings) as catalog, Progress("verify") as progress:
+        wanted = _wanted(links, catalog, store)
+        verdicts = list(_verify(catalog, store, wanted, progress))
+    if wanted is not None:
+        _refuse_absent(wanted, verdicts)
+    if args.json:
+        put_json([verdict.as_json() for verdict in verdicts])
+    else:
+        _put(verdicts)
+    return worst_exit_code(verdicts)
+
+
+def _wanted(links: list[FileLink | TreeLink], catalog: Catalog, store: Store) -> set[Sha1] | None:
+    """Return the files that are meant; None for all."""
+    if not links:
+        return None
+    wanted: set[Sha1] = set()
+    for link in links:
+        wanted.add(link.sha1)
+        if isinstance(link, TreeLink):
+            wanted |= {entry.sha1 for _, entry in decode_tree(_read_local(link.sha1, catalog, store)).walk()}
+    return wanted
+
+
+def _read_local(sha1: Sha1, catalog: Catalog, store: Store) -> bytes:
+    """Return a tree's JSON as it lies here; NotFoundError where it doesn't."""
+    try:
+        fd = store.open_complete(sha1)
+    except NotFoundError:
+        with catalog.open_original(sha1) as original:
+            return os.pread(original.fd, min(original.size_bytes, MAX_BLOCK_BYTES), 0)
+    try:
+        return os.pread(fd, MAX_BLOCK_BYTES, 0)
+    finally:
+        os.close(fd)
+
+
+def _verify(catalog: Catalog, store: Store, wanted: set[Sha1] | None, progress: Progress) -> Iterator[Verdict]:
+    stored = [summary for summary in store.files() if wanted is None or summary.sha1 in wanted]
+    digests = [sha1 for sha1 in catalog.digests() if wanted is None or sha1 in wanted]
+    originals = {original.path: original for sha1 in digests for original in catalog.originals(sha1)}
+    total_bytes = sum(summary.present_bytes for summary in stored)
+    progress.set(0, total_bytes + sum(original.size_bytes for original in originals.values()))
+    for summary in stored:
+        yield _verify_stored(store, summary, progress.advance)
+    for original in originals.values():
+        yield _verify_original(catalog, original, progress.advance)
+
+
+def _verify_stored(store: Store, summary: StoredSummary, advance: Advance) -> Verdict:
+    """Check every present block; a wrong one is missing from then on."""
+    name = f"sha1 {summary.sha1}"
+    bound = None if summary.manifest else summary.size_bytes
+    file = store.find_partial(Binding(summary.sha1, summary.manifest, bound))
+    if file is None:
+        advance(summary.present_bytes)
+        return Verdict("store", name, "unproven", "its manifest is not here: read it once with its peers reachable")
+    n_wrong = n_unproven = 0
+    try:
+        for block in range(file.layout.n_blocks):
+            if not file.is_present(block):
+                continue
+            if not file.check(block):
+                n_unproven += file.is_present(block)
+                n_wrong += not file.is_present(block)
+            advance(file.layout.block_size(block))
+    finally:
+        file.close()
+    if n_wrong:
+        return Verdict("store", name, "wrong", f"{format_count(n_wrong, 'block')} dropped, fetched again when needed")
+    if n_unproven:
+        return Verdict(
+            "store", name, "unproven", f"{format_count(n_unproven, 'block')}: a part of the manifest is not here"
+        )
+    return Verdict("store", name, "ok", format_bytes(summary.present_bytes))
+
+
+def _verify_original(catalog: Catalog, original: Original, advance: Advance) -> Verdict:
+    """Hash a shared file again; one that is not what it was leaves the catalog."""
+    from ..store.hashing import hash_file
+
+    name = os.fsdecode(original.path)
+    try:
+        with original.open() as opened:
+            hashed = hash_file(opened.fd, opened.size_bytes, on_progress=advance)
+            opened.check()
+    except ChangedError:
+        advance(original.size_bytes)
+        return Verdict("share", name, "changed", "not served; kacheryfs share again gives the new link")
+    except (OSError, ProofError) as exc:
+        return _drop(catalog, original, f"it can't be read ({exc})")
+    if hashed.sha1 != original.sha1:
+        return _drop(
+            catalog, original, "its bytes changed although its times did not: the disk, or a tool that hides it"
+        )
+    return Verdict("share", name, "ok", format_bytes(original.size_bytes))
+
+
+def _drop(catalog: Catalog, original: Original, reason: str) -> Verdict:
+    catalog.forget_path(original.path)
+    return Verdict("share", os.fsdecode(original.path), "wrong", f"{reason}; no longer shared")
+
+
+def _refuse_absent(wanted: set[Sha1], verdicts: list[Verdict]) -> None:
+    if wanted and not verdicts:
+        raise NotFoundError(f"sha1 {next(iter(wanted)).short}: nothing of it is here, so there is nothing to verify")
+
+
+def _put(verdicts: list[Verdict]) -> None:
+    for verdict in verdicts:
+        if verdict.state != "ok":
+            put(f"{verdict.state}  {verdict.where}  {verdict.name}: {verdict.words}")
+    n_right = sum(verdict.state == "ok" for verdict in verdicts)
+    say(f"{format_count(n_right, 'file')} right, {len(verdicts) - n_right:,} not")
