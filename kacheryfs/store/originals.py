@@ -89,11 +89,14 @@ class Original:
         return opened
 
     def state(self) -> State:
-        """Return ``ok``, ``changed`` or ``missing``, by a look that opens nothing."""
+        """Tell what ``open`` would find, by a look that doesn't open the file."""
         try:
-            status = os.lstat(self.path)
-        except OSError:
+            with _folder_beneath(self.root, self.relative) as (folder, name):
+                status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
             return "missing"
+        except OSError:
+            return "changed"
         return "ok" if stat.S_ISREG(status.st_mode) and Identity.of(status) == self.identity else "changed"
 
 
@@ -146,6 +149,13 @@ class NotRegularError(OSError):
 
 def open_beneath(root: bytes, relative: bytes) -> int:
     """Open a regular file below ``root`` for reading without following a link or leaving it; OSError says why not."""
+    with _folder_beneath(root, relative) as (folder, name):
+        return _open_regular(name, folder)
+
+
+@contextmanager
+def _folder_beneath(root: bytes, relative: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the folder that ``relative`` lies in, as a descriptor, and its name there."""
     *folders, name = relative.split(b"/")
     if not all(part not in (b"", b".", b"..") for part in (*folders, name)):
         raise NotRegularError(f"{relative!r} is not a path below a root")
@@ -155,7 +165,7 @@ def open_beneath(root: bytes, relative: bytes) -> int:
             below = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
             os.close(folder)
             folder = below
-        return _open_regular(name, folder)
+        yield folder, name
     finally:
         os.close(folder)
 
