@@ -18,6 +18,7 @@ import trio
 
 from ..core.names import MAX_NAME_BYTES
 from ..errors import KacheryError
+from . import xattrs
 from .attributes import FIXED_TIME_NS, PREFERRED_READ_BYTES, Absent, Attributes
 from .refusals import ReadOnlyRefusal
 from .vfs import Vfs
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_XATTR_PREFIX = os.fsencode(xattrs.PREFIX)
 
 MIN_TASKS = 16
 MAX_TASKS = 10_000
@@ -147,9 +150,14 @@ class Adapter(pyfuse3.Operations):
 
     # extended attributes
 
-    @answered
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        return await self._vfs.get_xattr(inode, os.fsdecode(name))
+        if not name.startswith(_XATTR_PREFIX):  # "ls -l" asks twice a file for others', 20,000 times in a large tree
+            raise pyfuse3.FUSEError(errno.ENODATA)
+        return await self._get_xattr(inode, os.fsdecode(name))
+
+    @answered
+    async def _get_xattr(self, inode: int, name: str) -> bytes:
+        return await self._vfs.get_xattr(inode, name)
 
     @answered
     async def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> Sequence[bytes]:
@@ -173,8 +181,16 @@ def _absent(absent: Absent) -> pyfuse3.EntryAttributes:
     return entry
 
 
+class _LeftReaders(logging.Filter):
+    """Keeps pyfuse3 from calling it an error that who waited for an answer was killed meanwhile."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return os.strerror(errno.ENOENT) not in record.getMessage()
+
+
 def attach(adapter: Adapter, mountpoint: str, *, allow_other: bool) -> None:
     """Mount; OSError-like RuntimeError where the kernel or fusermount3 refuses (its words go to stderr)."""
+    logging.getLogger("pyfuse3").addFilter(_LeftReaders())
     options = {"ro", "nosuid", "nodev", "default_permissions", "fsname=kacheryfs", "subtype=kacheryfs"}
     pyfuse3.init(adapter, mountpoint, options | ({"allow_other"} if allow_other else set()))
 

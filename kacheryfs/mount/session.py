@@ -123,7 +123,8 @@ async def _answer_kernel(mounted: Mounted, whole: trio.CancelScope) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_asked, mounted, nursery.cancel_scope)
         await fuse.serve()
-        whole.cancel()
+        nursery.cancel_scope.cancel()
+    whole.cancel()
 
 
 async def _stop_when_asked(mounted: Mounted, serving: trio.CancelScope) -> None:
