@@ -16,16 +16,15 @@ from collections.abc import Callable, Iterable
 
 import trio
 
-from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
 from ..core.manifest import VerifiedBlock
-from ..core.model import BlockRange
 from ..core.plan import grow_run
 from ..errors import KacheryError, PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
 from .flights import Flight, FlightState
 from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
-from .providers import LACKS_FOR_S, Provider
+from .providers import LACKS_FOR_S
+from .runs import Run, overdue_s, run_bytes
 from .tasks import Tasks
 from .transfer import Transfer
 
@@ -37,30 +36,9 @@ MAX_AHEAD_RUNS = 8
 """Of these, begun for readahead: the rest is kept for demand."""
 MAX_BUFFER_BYTES = 96 * 1024 * 1024
 """Of all runs together: small files proven whole, and legacy chunks, take up to 64 MiB each."""
-MAX_RUN_BYTES = 4 * 1024 * 1024
-FIRST_RUN_BYTES = 1024 * 1024
-"""The longest run asked of a provider whose rate isn't known yet."""
-RUN_S = 0.5
-"""A run is no longer than its provider delivers in this time: a slow one holds few blocks up."""
-OVERDUE_S = 1.0
-"""A run that landed nothing for this time beyond four times what was expected: others are asked too."""
 MAX_QUEUED_HINTS = 512
 
 Queued = tuple[OpenFile, Flight]
-
-
-class Run:
-    """One request under way."""
-
-    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange, *, is_demand: bool) -> None:
-        self.file = file
-        self.provider = provider
-        self.blocks = blocks
-        self.is_demand = is_demand
-        self.n_bytes = len(file.layout.bytes_of(blocks))
-        self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
-        self.progress_at = trio.current_time()
-        self.landed: set[int] = set()
 
 
 class Scheduler:
@@ -153,7 +131,7 @@ class Scheduler:
         if provider is None:
             self._stall(file, flight)
             return True
-        max_blocks = max(_run_bytes(provider) // block_bytes, 1)
+        max_blocks = max(run_bytes(provider) // block_bytes, 1)
         blocks = grow_run(flight.block, lambda block: _is_pending(file, block), max_blocks)
         run = Run(file, provider, blocks, is_demand=flight.is_demand)
         held = sum(other.buffer_bytes for other in self.runs)
@@ -274,7 +252,7 @@ class Scheduler:
 
     def ask_others_too(self, now: float) -> None:
         """Put what waits in overdue runs up for a second provider."""
-        for run in [run for run in self.runs if now - run.progress_at > _overdue_s(run)]:
+        for run in [run for run in self.runs if now - run.progress_at > overdue_s(run)]:
             run.progress_at = now
             for block in run.blocks:
                 flight = run.file.flights.get(block)
@@ -294,15 +272,3 @@ class Scheduler:
 def _is_pending(file: OpenFile, block: int) -> bool:
     flight = file.flights.get(block)
     return flight is not None and flight.state is FlightState.PENDING
-
-
-def _run_bytes(provider: Provider) -> int:
-    rate = provider.peer.stats.rate_bytes_per_s
-    return FIRST_RUN_BYTES if rate is None else int(min(rate * RUN_S, MAX_RUN_BYTES))
-
-
-def _overdue_s(run: Run) -> float:
-    stats = run.provider.peer.stats
-    batch_bytes = min(run.buffer_bytes, run.n_bytes)
-    rate = stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
-    return OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate)

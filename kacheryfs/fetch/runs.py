@@ -1,0 +1,46 @@
+"""One request under way, how long it is, and when it is overdue."""
+
+from __future__ import annotations
+
+import trio
+
+from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
+from ..core.model import BlockRange
+from .openfile import OpenFile
+from .providers import Provider
+
+MAX_RUN_BYTES = 4 * 1024 * 1024
+FIRST_RUN_BYTES = 1024 * 1024
+"""The longest run asked of a provider whose rate isn't known yet."""
+RUN_S = 0.5
+"""A run is no longer than its provider delivers in this time: a slow one holds few blocks up."""
+OVERDUE_S = 1.0
+"""A run that landed nothing for this time beyond four times what was expected: others are asked too."""
+
+
+class Run:
+    """One request under way."""
+
+    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange, *, is_demand: bool) -> None:
+        self.file = file
+        self.provider = provider
+        self.blocks = blocks
+        self.is_demand = is_demand
+        self.n_bytes = len(file.layout.bytes_of(blocks))
+        self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
+        self.progress_at = trio.current_time()
+        self.landed: set[int] = set()
+
+
+def run_bytes(provider: Provider) -> int:
+    """Return how long a run asked of ``provider`` should be."""
+    rate = provider.peer.stats.rate_bytes_per_s
+    return FIRST_RUN_BYTES if rate is None else int(min(rate * RUN_S, MAX_RUN_BYTES))
+
+
+def overdue_s(run: Run) -> float:
+    """Return how long ``run`` may go without landing a block before others are asked too."""
+    stats = run.provider.peer.stats
+    batch_bytes = min(run.buffer_bytes, run.n_bytes)
+    rate = stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
+    return OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate)
