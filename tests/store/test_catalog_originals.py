@@ -122,6 +122,7 @@ def test_a_changed_original_is_not_opened(tmp_path: Path, change: object) -> Non
     with pytest.raises(ChangedError, match="changed or moved") as caught:
         shared.open()
     assert str(tmp_path) not in str(caught.value), "the message may be told to peers"
+    assert shared.state() == ("missing" if change in (remove, remove_its_folder) else "changed")
     assert n_open_files() == n_open
 
 
@@ -164,13 +165,6 @@ def test_only_plain_paths_below_the_root_are_opened(tmp_path: Path, relative: by
     with pytest.raises(OSError, match="not"):
         open_beneath(os.fsencode(tmp_path), relative)
     assert n_open_files() == n_open
-
-
-@pytest.mark.parametrize("state", ["changed", "missing"])
-def test_the_state_is_told_without_opening(tmp_path: Path, state: str) -> None:
-    shared = original(tmp_path)
-    append(Path(os.fsdecode(shared.path))) if state == "changed" else os.unlink(shared.path)
-    assert shared.state() == state
 
 
 def test_want_of_descriptors_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

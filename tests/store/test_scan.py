@@ -51,7 +51,7 @@ def test_any_name_that_a_disk_can_hold_survives(tmp_path: Path) -> None:
         b"100%",
         b"what?",
         b"x.y.z",
-        b"\xc3\xa9\xe2\x82\xac",
+        "é€".encode(),
         b"\xff\xfe",
         b"new\nline",
         b"\xc3",
