@@ -19,7 +19,7 @@ from ..errors import CatalogError, ChangedError, InputError, NotFoundError
 from .catalog_db import CatalogDb, Row
 from .catalog_entry import CatalogEntry, Content, Hashed, NewHash, NewShare
 from .catalog_trees import TreeFolder
-from .originals import Identity, OpenOriginal, Original, State, changed
+from .originals import Identity, OpenOriginal, Original, State, changed, shown
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -167,7 +167,7 @@ class Catalog:
         """Stop offering a share, named by its path or its link; returns what it was."""
         found = self._shares_of(link_or_path)
         if len(found) > 1:
-            paths = ", ".join(share.path for _, share in found[:5])
+            paths = ", ".join(shown(share.path) for _, share in found[:5])
             raise InputError(f"{len(found)} shares have this link: name one by its path ({paths})")
         (share_id, share) = found[0]
         self._entry.remove(share_id)
@@ -181,7 +181,7 @@ class Catalog:
         paths = {os.path.realpath(link_or_path), os.path.abspath(link_or_path)}
         found = [item for item in shares if item[1].path in paths]
         if not found:
-            raise CatalogError(f"{link_or_path} is not shared: `kacheryfs shares` lists what is")
+            raise CatalogError(f"{shown(link_or_path)} is not shared: `kacheryfs shares` lists what is")
         return found
 
     def _shares_with_link(
@@ -195,7 +195,9 @@ class Catalog:
         if found:
             return found
         if holders:
-            raise CatalogError(f"sha1 {link.sha1.short} was shared as part of {holders[0][1].path}: unshare that")
+            raise CatalogError(
+                f"sha1 {link.sha1.short} was shared as part of {shown(holders[0][1].path)}: unshare that"
+            )
         raise CatalogError(f"sha1 {link.sha1.short} is not shared: `kacheryfs shares` lists what is")
 
     # What was read, offered or not; for sharing

@@ -12,7 +12,7 @@ from ..errors import CatalogError
 from .catalog_db import CatalogDb
 from .catalog_trees import TreeFolder
 from .hashing import HashedFile, hash_file
-from .originals import Identity
+from .originals import Identity, shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +164,7 @@ class CatalogEntry:
         )
         if unknown:
             raise CatalogError(
-                f"{os.fsdecode(path)}: another process took files of it out of the catalog; share it again"
+                f"{shown(os.fsdecode(path))}: another process took files of it out of the catalog; share it again"
             )
 
     def remove(self, share_id: int) -> None:

@@ -128,6 +128,11 @@ class OpenOriginal:
         self.close()
 
 
+def shown(path: str) -> str:
+    """Return a path for a message of one line: as it is, or escaped where it has newlines or invalid UTF-8."""
+    return path if path.isprintable() else ascii(path)
+
+
 def changed(sha1: Sha1) -> ChangedError:
     """Return the error of an original that can't be served; it may be told to peers, so it names no path."""
     return ChangedError(f"sha1 {sha1.short}: the shared file was changed or moved since it was hashed; share it again")

@@ -10,7 +10,7 @@ from ..errors import ChangedError
 from .catalog import Catalog
 from .catalog_entry import Content, Hashed, NewHash
 from .hashing import FileHasher
-from .originals import Identity, open_beneath
+from .originals import Identity, open_beneath, shown
 
 Progress = Callable[[int, int], None]
 """Called with the bytes read so far and the bytes to be read in all."""
@@ -41,7 +41,7 @@ def read_original(
         if Identity.of(os.fstat(fd)) != before:
             raise ChangedError("its size or times changed while it was read")
     except ChangedError as exc:
-        raise ChangedError(f"{os.fsdecode(path)} is still being written: share it when it is complete") from exc
+        raise ChangedError(f"{shown(os.fsdecode(path))} is still being written: share it when it is complete") from exc
     finally:
         os.close(fd)
     return NewHash(path, before, hashed)

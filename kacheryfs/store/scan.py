@@ -16,7 +16,7 @@ from fnmatch import fnmatchcase
 from ..core.manifest import MAX_FILE_BYTES
 from ..core.tree import MAX_TREE_BYTES, MAX_TREE_DEPTH
 from ..errors import InputError
-from .originals import Identity
+from .originals import Identity, shown
 
 MAX_ENTRIES = MAX_TREE_BYTES // 24
 """More entries than this fit into no tree, however short their names; links can multiply a small folder."""
@@ -205,7 +205,9 @@ class _Walk:
 
     def count(self) -> None:
         if len(self.files) + len(self.folders) + len(self.waiting) > MAX_ENTRIES:
-            raise InputError(f"{os.fsdecode(self.root)} has too many entries for a link: share its folders one by one")
+            raise InputError(
+                f"{shown(os.fsdecode(self.root))} has too many entries for a link: share its folders one by one"
+            )
 
     def leave_out(self, names: tuple[str, ...], reason: str) -> None:
         self.left_out.append(("/".join(names), reason))

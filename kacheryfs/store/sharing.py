@@ -15,7 +15,7 @@ from ..core.tree import FileEntry, Tree, encode_tree
 from ..errors import ChangedError, InputError
 from .catalog import Catalog
 from .catalog_entry import Content, NewShare, Offered
-from .originals import Identity
+from .originals import Identity, shown
 from .reading import CatalogReader, Meter, Progress
 from .scan import Exclude, FoundFile, Scan, is_readable, scan, to_name
 
@@ -88,7 +88,9 @@ def _plan(path: str, exclude: Exclude, own_folders: Sequence[Path], *, is_forced
         real = os.path.realpath(os.fsencode(path), strict=True)
         status = os.stat(real)
     except OSError as exc:
-        raise InputError(f"{path} can't be shared: {exc.strerror}") from exc
+        raise InputError(f"{shown(path)} can't be shared: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise InputError(f"{shown(path)} can't be shared: {exc}") from exc
     label = to_name(os.path.basename(os.path.abspath(os.fsencode(path))))
     own = refuse_own_folders(path, real, own_folders)
     if stat.S_ISDIR(status.st_mode):
@@ -96,9 +98,9 @@ def _plan(path: str, exclude: Exclude, own_folders: Sequence[Path], *, is_forced
             _refuse_home(path, real, status)
         return _Plan(real, real, label, True, _scan_folder(path, real, exclude, own))
     if not stat.S_ISREG(status.st_mode):
-        raise InputError(f"{path} can't be shared: only regular files and folders can")
+        raise InputError(f"{shown(path)} can't be shared: only regular files and folders can")
     if not is_readable(real):
-        raise InputError(f"{path} can't be shared: it is not readable")
+        raise InputError(f"{shown(path)} can't be shared: it is not readable")
     root, name = os.path.split(real)
     file = FoundFile((label,), name, Identity.of(status))
     return _Plan(real, root, label, False, Scan((), (file,), (), 0))
@@ -108,7 +110,7 @@ def refuse_own_folders(path: str, real: bytes, own_folders: Sequence[Path]) -> l
     """Return the real paths of kacheryfs's own folders; InputError if ``real`` is one of them, or in one."""
     own = [os.path.realpath(os.fsencode(folder)) for folder in own_folders]
     if any(real == folder or real.startswith(folder + b"/") for folder in own):
-        raise InputError(f"{path} can't be shared: kacheryfs keeps its own files there")
+        raise InputError(f"{shown(path)} can't be shared: kacheryfs keeps its own files there")
     return own
 
 
@@ -116,7 +118,7 @@ def _scan_folder(path: str, real: bytes, exclude: Exclude, own: Sequence[bytes])
     try:
         return scan(real, exclude, own_folders=own)
     except OSError as exc:
-        raise InputError(f"{path} can't be shared: {exc.strerror}") from exc
+        raise InputError(f"{shown(path)} can't be shared: {exc.strerror}") from exc
 
 
 def _refuse_home(path: str, real: bytes, status: os.stat_result) -> None:
@@ -124,7 +126,7 @@ def _refuse_home(path: str, real: bytes, status: os.stat_result) -> None:
     homes = {os.path.realpath(os.fsencode(home)) for home in _homes(status.st_uid)}
     inside = real.rstrip(b"/") + b"/"
     if real == b"/" or real in homes or os.path.realpath(os.path.expanduser(b"~")).startswith(inside):
-        raise InputError(f"{path} is or holds a home folder: share a folder of it, or use --force")
+        raise InputError(f"{shown(path)} is or holds a home folder: share a folder of it, or use --force")
 
 
 def _homes(owner: int) -> list[str]:
@@ -171,7 +173,7 @@ def _without(plan: _Plan, left_out: Mapping[bytes, str]) -> Scan:
     reasons = [(file, left_out.get(plan.path_of(file))) for file in found.files]
     out = [("/".join(file.names), reason) for file, reason in reasons if reason]
     if out and not plan.is_tree:
-        raise InputError(f"{os.fsdecode(plan.path)} can't be shared: {out[0][1]}")
+        raise InputError(f"{shown(os.fsdecode(plan.path))} can't be shared: {out[0][1]}")
     files = tuple(file for file, reason in reasons if not reason)
     return Scan(found.folders, files, tuple(sorted((*found.left_out, *out))), found.n_excluded)
 

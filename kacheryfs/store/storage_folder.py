@@ -21,7 +21,7 @@ from ..core.wire import fan_out
 from ..errors import ChangedError, InputError
 from .catalog import Catalog
 from .catalog_entry import Content, NewShare, Offered
-from .originals import Identity
+from .originals import Identity, shown
 from .reading import CatalogReader, Meter, Progress
 from .scan import to_name
 from .sharing import LeftOut, refuse_own_folders
@@ -101,7 +101,7 @@ def share_kachery_storage(
 def _find_objects(root: bytes, folder: str, left_out: list[LeftOut]) -> Iterator[_Object]:
     bases = [base for base in (b"sha1", b"linked_files/sha1") if os.path.isdir(os.path.join(root, base))]
     if not bases:
-        raise InputError(f"{folder} is no kachery storage folder: it has no 'sha1' folder in it")
+        raise InputError(f"{shown(folder)} is no kachery storage folder: it has no 'sha1' folder in it")
     for base in bases:
         for name in _names_below(root, base, left_out):
             try:
@@ -141,9 +141,9 @@ def _locate(root: bytes, path: bytes, name: str, sha1: Sha1, label: str) -> _Obj
         real = os.path.realpath(path, strict=True)
         status = os.stat(real)
     except OSError as exc:
-        raise _RefusedError(f"{os.fsdecode(path)}: {exc.strerror}") from exc
+        raise _RefusedError(f"{shown(os.fsdecode(path))}: {exc.strerror}") from exc
     if not stat.S_ISREG(status.st_mode):
-        raise _RefusedError(f"{os.fsdecode(path)} is not a regular file")
+        raise _RefusedError(f"{shown(os.fsdecode(path))} is not a regular file")
     if real.startswith(root + b"/"):
         return _Object(name, sha1, root, real[len(root) + 1 :], Identity.of(status), label)
     return _Object(name, sha1, *os.path.split(real), Identity.of(status), label)
@@ -152,15 +152,23 @@ def _locate(root: bytes, path: bytes, name: str, sha1: Sha1, label: str) -> _Obj
 def _follow(root: bytes, path: bytes, name: str, sha1: Sha1) -> _Object:
     """Locate the file that a pointer names; refused where its size isn't the one that the pointer was made for."""
     pointer = _read_pointer(path)
-    target, status = pointer.get("path"), pointer.get("stat", pointer)
-    if not isinstance(target, str) or not target.startswith("/") or "\0" in target:
-        raise _RefusedError("names no absolute path")
-    raw_target = target.encode("utf-8", "surrogateescape")
-    found = _locate(root, raw_target, name, sha1, to_name(os.path.basename(raw_target)))
+    target, status = _target_of(pointer), pointer.get("stat", pointer)
+    found = _locate(root, target, name, sha1, to_name(os.path.basename(target)))
     size_bytes = status.get("size") if isinstance(status, dict) else None
     if size_bytes is not None and size_bytes != found.identity.size_bytes:
-        raise _RefusedError(f"{target} was changed: it had {size_bytes} bytes and has {found.identity.size_bytes}")
+        has = f"it had {size_bytes} bytes and has {found.identity.size_bytes}"
+        raise _RefusedError(f"{shown(os.fsdecode(target))} was changed: {has}")
     return found
+
+
+def _target_of(pointer: Mapping[str, object]) -> bytes:
+    target = pointer.get("path")
+    if not isinstance(target, str) or not target.startswith("/") or "\0" in target:
+        raise _RefusedError("names no absolute path")
+    try:
+        return target.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError as exc:
+        raise _RefusedError("names a path that is no text") from exc
 
 
 def _read_pointer(path: bytes) -> dict[str, object]:
