@@ -73,7 +73,7 @@ class SharedOriginal:
 
 
 class StoredBlocks:
-    """A file of the store: every block is verified once by this process before it is sent."""
+    """A file of the store: every block is verified before it is sent, once while anybody here has the file open."""
 
     def __init__(self, stored: Stored, sha1: Sha1) -> None:
         self._stored = stored
@@ -85,6 +85,8 @@ class StoredBlocks:
         return all(self._stored.is_present(block) for block in self._stored.layout.blocks_of(span))
 
     def check(self, span: ByteRange) -> None:
+        if self._stored.fd != self.fd:  # what is checked now lies in another file, in whose place ours has a hole
+            raise ProofError(f"sha1 {self._sha1.short}: its blocks were replaced while they were being sent")
         for block in self._stored.layout.blocks_of(span):
             if not self._stored.is_checked(block) and not self._stored.check(block):
                 raise ProofError(f"sha1 {self._sha1.short}, block {block}: absent, or damaged on this disk")
@@ -94,25 +96,21 @@ class StoredBlocks:
 
 
 class ProvenFile:
-    """A proven file of the store without a manifest: one block, or one that was fetched whole.
+    """A proven file that is longer than a block and has no manifest here, such as an object of a kachery storage.
 
-    One block is held against its SHA-1 at every open. Of a longer one no part can be checked by the SHA-1 of the whole,
-    which was right when the file was proven; the asker holds it against the same SHA-1.
+    By the SHA-1 of the whole no part of it can be checked; it was right when it was proven, and the asker holds it
+    against the same SHA-1.
     """
 
-    def __init__(self, fd: int, sha1: Sha1) -> None:
+    def __init__(self, fd: int) -> None:
         self.fd = fd
         self.size_bytes = os.fstat(fd).st_size
-        self._unchecked = sha1 if self.size_bytes <= BLOCK_BYTES else None
 
     def has(self, span: ByteRange) -> bool:
         return True
 
     def check(self, span: ByteRange) -> None:
-        sha1 = self._unchecked
-        if sha1 is not None and Sha1.of(os.pread(self.fd, BLOCK_BYTES, 0)) != sha1:
-            raise ProofError(f"sha1 {sha1.short}: damaged on this disk")
-        self._unchecked = None
+        """Nothing more can be told."""
 
     def close(self) -> None:
         os.close(self.fd)
@@ -171,11 +169,13 @@ class LocalSource:
         info = self._store.complete_info(sha1)
         if info is None:
             return None
-        if info.manifest is not None:
-            stored = self._store.find_partial(Binding(sha1, info.manifest))
-            if stored is not None:
-                return StoredBlocks(stored, sha1)
+        is_one_block = info.size_bytes <= BLOCK_BYTES
+        if is_one_block or info.manifest is not None:
+            manifest = None if is_one_block else info.manifest
+            stored = self._store.find_partial(Binding(sha1, manifest, None if manifest else info.size_bytes))
+            if stored is not None or is_one_block:
+                return None if stored is None else StoredBlocks(stored, sha1)
         try:
-            return ProvenFile(self._store.open_complete(sha1), sha1)
-        except (NotFoundError, FileNotFoundError):
+            return ProvenFile(self._store.open_complete(sha1))
+        except NotFoundError:  # evicted or demoted since it was looked up
             return None

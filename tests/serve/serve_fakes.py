@@ -16,7 +16,7 @@ import trio
 from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout, Sha1, salted
 from kacheryfs.core.wire import FileInfo, group_blocks
 from kacheryfs.errors import ChangedError, ProofError
-from kacheryfs.serve import ServeLimits, open_listeners, serve
+from kacheryfs.serve import ServeLimits, Source, open_listeners, serve
 
 
 class FakeFile:
@@ -193,7 +193,7 @@ class Client:
 class Served:
     """A running server under test."""
 
-    source: FakeSource
+    source: FakeSource | Source
     port: int
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     stopped: trio.Event = field(default_factory=trio.Event)
@@ -203,9 +203,13 @@ class Served:
         self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
         return Client(self.streams[-1])
 
-    async def stop(self) -> None:
-        self.source.gate.set()
+    def cancel(self) -> None:
+        if isinstance(self.source, FakeSource):
+            self.source.gate.set()
         self.scope.cancel()
+
+    async def stop(self) -> None:
+        self.cancel()
         await self.stopped.wait()
 
     async def run(
@@ -235,7 +239,9 @@ class Served:
 
 
 @asynccontextmanager
-async def serving(source: FakeSource | None = None, limits: ServeLimits | None = None) -> AsyncIterator[Served]:
+async def serving(
+    source: FakeSource | Source | None = None, limits: ServeLimits | None = None
+) -> AsyncIterator[Served]:
     """Run a server on a free loopback port; at the end it is cancelled and the clients' connections are closed."""
     listeners = await open_listeners("127.0.0.1", 0)
     server = Served(source or FakeSource(), listeners[0].socket.getsockname()[1])
@@ -245,8 +251,7 @@ async def serving(source: FakeSource | None = None, limits: ServeLimits | None =
             try:
                 yield server
             finally:
-                server.source.gate.set()
-                server.scope.cancel()
+                server.cancel()
                 for stream in server.streams:
                     with trio.CancelScope(shield=True):
                         await trio.aclose_forcefully(stream)
