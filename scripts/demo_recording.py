@@ -37,7 +37,7 @@ def make_recording(folder: Path) -> Path:
     stem = run / "demo_g0_imec0" / "demo_g0_t0.imec0.ap"
     stem.parent.mkdir(parents=True)
     meta = stem.with_name(stem.name + ".meta")
-    meta.write_text(_meta(), encoding="ascii")
+    meta.write_text(_meta(stem.name), encoding="ascii")
     recording, sorting = generate_ground_truth_recording(
         durations=[float(DURATION_S)],
         sampling_frequency=float(RATE_HZ),
@@ -64,12 +64,14 @@ def _write_frames(recording: Any, path: Path) -> None:
             file.write(frames.tobytes())
 
 
-def _meta() -> str:
+def _meta(name: str) -> str:
     """What SpikeGLX writes beside a recording, as far as readers look at it."""
     fields = {
         "acqApLfSy": f"{N_CHANNELS},0,1",
+        "fileName": f"{name}.bin",
         "fileSizeBytes": DURATION_S * RATE_HZ * (N_CHANNELS + 1) * 2,
         "fileTimeSecs": DURATION_S,
+        "firstSample": 0,
         "imAiRangeMax": 0.6,
         "imAiRangeMin": -0.6,
         "imDatPrb_pn": "PRB_1_4_0480_1",
