@@ -197,14 +197,11 @@ class Store:
     def files(self) -> Iterator[StoredSummary]:
         """Yield what the store has of each file, those of which it has nothing left out."""
         for row in self._index.rows():
-            present_bytes = self._present_bytes(row)
-            if present_bytes or (row.is_proven and row.layout.size_bytes == 0):
-                yield StoredSummary(
-                    row.binding.sha1, row.binding.manifest, row.layout.size_bytes, present_bytes, row.is_proven
-                )
-
-    def _present_bytes(self, row: Row) -> int:
-        return self.complete_size(row.binding.sha1) or 0 if row.is_proven else self._partial_bytes(row)
+            sha1, size_bytes = row.binding.sha1, row.layout.size_bytes
+            is_proven = row.is_proven and self.complete_size(sha1) is not None
+            present_bytes = size_bytes if is_proven else self._partial_bytes(row)
+            if is_proven or present_bytes:
+                yield StoredSummary(sha1, row.binding.manifest, size_bytes, present_bytes, is_proven)
 
     def _partial_bytes(self, row: Row) -> int:
         if row.binding.manifest is None:

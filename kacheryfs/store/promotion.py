@@ -55,15 +55,16 @@ def promote(folder: StoreFolder, index: Index, binding: Binding, backing: Backin
 
 def demote(folder: StoreFolder, index: Index, binding: Binding, backing: Backing) -> None:
     """Take a file that the disk spoilt out of the complete ones, keeping what may still be good as partial."""
-    index.forget(binding)
     if binding.manifest is None:
         os.unlink(folder.places.complete(binding.sha1))
+        index.forget(binding)
         return
     place = folder.places.partial(binding)
     os.makedirs(place, exist_ok=True)
     remains = bytes(map(backing.is_present, range(backing.layout.n_blocks)))
     folder.write_object(place / PRESENT, remains)
     os.rename(folder.places.complete(binding.sha1), place / DATA)
+    index.forget(binding)  # last: until then it says whose the complete file is
     index.enter(Row(binding, backing.layout, is_proven=False))
 
 

@@ -1,0 +1,209 @@
+"""A whole file is held against its SHA-1; only then it stands under ``sha1/``, and all at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from store_content import (
+    BLOCK_BYTES,
+    Content,
+    check_all,
+    data_path,
+    make_content,
+    partial_path,
+    put_all,
+    put_manifest,
+    read,
+    spoil,
+)
+
+from kacheryfs.core.manifest import WholeProof
+from kacheryfs.core.model import Sha1
+from kacheryfs.core.wire import FileInfo
+from kacheryfs.errors import ClaimError, NotFoundError
+from kacheryfs.store import promotion
+from kacheryfs.store.blocks import Store
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(root: Path) -> Iterator[Store]:
+    store = Store(root, min_free_fraction=0)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def content() -> Content:
+    return make_content(3 * BLOCK_BYTES + 1000)
+
+
+def test_a_file_with_a_missing_block_is_not_proven(store: Store, content: Content) -> None:
+    file = store.open(content.proof())
+    put_all(file, content, range(3))
+    assert not file.prove()
+    assert not file.is_proven
+    assert store.complete_size(content.sha1) is None
+    file.close()
+
+
+def test_a_whole_file_whose_sha1_is_right_moves_to_its_place(store: Store, root: Path, content: Content) -> None:
+    file = store.open(content.proof())
+    put_all(file, content)
+    inode = os.fstat(file.fd).st_ino
+    assert file.prove()
+    assert file.is_proven
+    place = data_path(root, content.binding)
+    assert place.parent.parent.parent.parent == root / "sha1"
+    assert (place.stat().st_ino, place.read_bytes()) == (inode, content.data)
+    assert not partial_path(root, content.binding).exists()
+    assert store.complete_info(content.sha1) == FileInfo(len(content.data), content.root.digest)
+    fd = store.open_complete(content.sha1)
+    assert os.pread(fd, 10, 0) == content.data[:10]
+    os.close(fd)
+    assert read(file, 0, len(content.data)) == content.data, "what was checked stays so"
+    file.close()
+
+
+def test_a_block_that_is_not_whole_is_no_proven_file(store: Store, content: Content) -> None:
+    with pytest.raises(NotFoundError):
+        store.open_complete(content.sha1)
+    assert store.complete_info(content.sha1) is None
+
+
+def test_another_store_that_has_the_partial_file_open_reads_on(root: Path, content: Content) -> None:
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    file, others = one.open(content.proof()), other.open(content.proof())
+    put_all(file, content)
+    put_all(others, content, range(1))
+    assert check_all(others) == [True] * 4
+    assert file.prove()
+    assert read(others, 0, len(content.data)) == content.data
+    assert others.prove(), "it finds the file proven"
+    assert others.is_proven
+    for opened in (file, others):
+        opened.close()
+    one.close()
+    other.close()
+
+
+def test_what_another_store_proved_is_not_hashed_again(
+    root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    file, others = one.open(content.proof()), other.open(content.proof())
+    put_all(file, content)
+    put_all(others, content, range(1))
+    assert file.prove()
+    monkeypatch.setattr("kacheryfs.store.files.sha1_of_file", None)
+    assert others.prove()
+    for opened in (file, others):
+        opened.close()
+    one.close()
+    other.close()
+
+
+def test_a_false_claim_loses_its_blocks_everywhere(root: Path, content: Content) -> None:
+    lie = make_content(len(content.data), seed=9, claimed_sha1=content.sha1)
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    file, others = one.open(lie.proof()), other.open(lie.proof())
+    put_all(file, lie)
+    put_all(others, lie, range(1))
+    with pytest.raises(ClaimError, match="the claim was false"):
+        file.prove()
+    for opened in (file, others):
+        assert not any(opened.is_present(i) or opened.is_checked(i) for i in range(4))
+    assert not file.put(lie.verified(0)), "nothing more is stored under it"
+    assert not partial_path(root, lie.binding).exists()
+    assert list(one.files()) == []
+    assert one.complete_size(content.sha1) is None
+    again = one.open(lie.proof())
+    assert again is not file
+    assert again.present_count() == 0
+    for opened in (file, others, again):
+        opened.close()
+    one.close()
+    other.close()
+
+
+def test_a_false_claim_of_an_empty_file_is_found_out(store: Store) -> None:
+    file = store.open(WholeProof(Sha1.of(b"something"), 0))
+    with pytest.raises(ClaimError):
+        file.prove()
+    file.close()
+
+
+def test_a_block_that_the_disk_spoilt_is_not_taken_for_a_false_claim(
+    store: Store, root: Path, content: Content
+) -> None:
+    file = store.open(content.proof())
+    put_all(file, content)
+    spoil(data_path(root, content.binding), 2 * BLOCK_BYTES)
+    assert not file.prove()
+    assert [file.is_present(i) for i in range(4)] == [True, True, False, True]
+    assert file.put(content.verified(2))
+    assert file.prove()
+    file.close()
+
+
+def test_a_disk_that_fails_while_hashing_is_not_taken_for_a_false_claim(
+    store: Store, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = store.open(content.proof())
+    put_all(file, content)
+
+    def fail(*_: object) -> int:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(promotion.os, "preadv", fail)
+        assert not file.prove()
+    assert file.prove()
+    file.close()
+
+
+def test_a_wrong_file_in_its_place_is_replaced_by_a_proven_one(store: Store, root: Path, content: Content) -> None:
+    text = content.sha1.hex
+    place = root / "sha1" / text[:2] / text[2:4] / text[4:6] / text
+    place.parent.mkdir(parents=True)
+    place.write_bytes(bytes(len(content.data)))
+    file = store.open(content.proof())
+    assert check_all(file) == [False] * 4
+    put_all(file, content)
+    assert file.prove()
+    assert place.read_bytes() == content.data
+    file.close()
+
+
+def test_the_data_are_on_the_disk_before_they_move(
+    store: Store, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: steps.append("fsync") or fsync(fd))
+    monkeypatch.setattr(os, "rename", lambda a, b: steps.append("rename") or rename(a, b))
+    file = store.open(content.proof())
+    put_all(file, content)
+    assert steps == [], "no block is synced by itself"
+    assert file.prove()
+    assert steps == ["fsync", "rename"]
+    file.close()
+
+
+def test_dropping_removes_a_proven_file_too(store: Store, root: Path, content: Content) -> None:
+    file = store.open(content.proof())
+    put_all(file, content)
+    put_manifest(store, content)
+    file.prove()
+    file.drop()
+    assert not data_path(root, content.binding).exists()
+    assert store.complete_info(content.sha1) is None
+    assert store.find_partial(content.binding) is None
+    file.close()
