@@ -9,6 +9,8 @@ processes read while one writes.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -53,13 +55,24 @@ CREATE INDEX original_path ON original (path);
 Row = tuple[Any, ...]
 
 
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Let one process set up at a time: SQLite doesn't wait for another that is switching to WAL, it fails at once."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 class CatalogDb:
     """One connection, used by one thread at a time; another process's writes are seen at the next statement."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.RLock()
-        with self._translated():
+        with self._translated(), _one_at_a_time(path.parent):
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
             self._set_up()
 

@@ -411,6 +411,37 @@ with Catalog(Path(sys.argv[1])) as catalog:
 """
 
 
+OPEN = """
+import sys; from pathlib import Path
+from kacheryfs.store.catalog import Catalog
+print("ready", flush=True)
+for folder in sys.stdin:
+    Catalog(Path(folder.rstrip())).close()
+    print("opened", flush=True)
+"""
+
+
+def test_processes_open_one_new_catalog_at_once(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPEN]
+    processes = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for turn in range(20):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{tmp_path / str(turn)}\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            process.stdout.readline()
+    assert [process.communicate(timeout=60)[1] for process in processes] == ["", "", ""]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+
+
 def test_processes_share_at_once_into_one_new_catalog(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for number in range(4):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -113,10 +114,9 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_original_is_not_opened(tmp_path: Path, change: object) -> None:
+def test_a_changed_original_is_not_opened(tmp_path: Path, change: Callable[[Path], None]) -> None:
     shared = original(tmp_path)
     assert shared.state() == "ok"
-    assert callable(change)
     change(Path(os.fsdecode(shared.path)))
     n_open = n_open_files()
     with pytest.raises(ChangedError, match="changed or moved") as caught:
@@ -135,10 +135,9 @@ def test_a_root_that_became_a_link_is_not_entered(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [rewrite, rewrite_and_set_times_back, append, remove])
-def test_an_open_original_notices_that_it_was_changed(tmp_path: Path, change: object) -> None:
+def test_an_open_original_notices_that_it_was_changed(tmp_path: Path, change: Callable[[Path], None]) -> None:
     shared = original(tmp_path)
     with shared.open() as opened:
-        assert callable(change)
         change(Path(os.fsdecode(shared.path)))
         with pytest.raises(ChangedError):
             opened.check()
@@ -165,6 +164,24 @@ def test_only_plain_paths_below_the_root_are_opened(tmp_path: Path, relative: by
     with pytest.raises(OSError, match="not"):
         open_beneath(os.fsencode(tmp_path), relative)
     assert n_open_files() == n_open
+
+
+@pytest.mark.parametrize("change", [replace_by_a_fifo, replace_by_a_link_to_a_copy, replace_by_a_copy])
+def test_a_swap_between_looking_and_opening_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    shared = original(tmp_path)
+    stat = os.stat
+
+    def look_then_swap(*args: object, **how: object) -> os.stat_result:
+        monkeypatch.undo()
+        status = stat(*args, **how)  # type: ignore[arg-type]
+        change(Path(os.fsdecode(shared.path)))
+        return status
+
+    monkeypatch.setattr(os, "stat", look_then_swap)
+    with pytest.raises(ChangedError):
+        shared.open()
 
 
 def test_want_of_descriptors_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
