@@ -107,6 +107,15 @@ class Vfs:
         self._inodes.count_lookup(inode)
         return attributes_of(inode, node)
 
+    @property
+    def n_inodes(self) -> int:
+        """How many inodes the kernel knows, and so how many are held here."""
+        return len(self._inodes)
+
+    @property
+    def n_open_files(self) -> int:
+        return len(self._files)
+
     def get_attributes(self, inode: int) -> Attributes:
         return attributes_of(inode, self._get(inode))
 

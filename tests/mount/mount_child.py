@@ -1,4 +1,4 @@
-"""A process that mounts the world of ``mountfakes``: ``python mount_child.py MOUNTPOINT``; prints "ready" when it can be used."""
+"""A process that mounts the world of ``mountfakes``; it prints "ready" when the mount can be used."""
 
 from __future__ import annotations
 

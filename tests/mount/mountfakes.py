@@ -1,4 +1,4 @@
-"""An engine in memory, and a small world of files and trees that tests and the processes that they mount in agree on."""
+"""An engine in memory, and a small world that tests and the processes that they mount in agree on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ManifestDigest, S
 from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree
 from kacheryfs.errors import CancelledError, KacheryError, NotFoundError, TimedOutError
+from kacheryfs.mount.attributes import Absent, Attributes
+from kacheryfs.mount.engine import KnownFile, KnownTree
+from kacheryfs.mount.inodes import ROOT
+from kacheryfs.mount.names import decode_name, encode_name
+from kacheryfs.mount.vfs import Opened, Vfs
 
 Asked = FileRequest | Sha1
 
@@ -164,7 +169,11 @@ class World:
         self.small = self._file(b"a small file\n")
         self.claimed = self._file(bytes_of(2, 300_000), Trust.CLAIMED)
         self.broken = self._file(bytes_of(3, 1_000_000), failure=TimedOutError("sha1: no peer could serve it"))
-        self.stuck = self._file(bytes_of(4, 100_000_000), gate=trio.Event())
+        self.stuck = self.engine.add(
+            FakeFile(
+                bytes(400_000_000), Trust.LINKED, manifest_of(b"stuck"), sha1=digest_of("stuck"), gate=trio.Event()
+            )
+        )
         self.cancelled = self._file(bytes_of(5, 1_000_000), failure=CancelledError("sha1: the read was cancelled"))
         self.tree = Tree(
             {"sub": Tree({}, {"inner.dat": entry_of(self.large.data)}), "empty folder": Tree({}, {})},
@@ -173,6 +182,10 @@ class World:
         self.tree_sha1 = self._tree("tree", self.tree)
         names = [f"entry-{i:05d}.dat" for i in range(10_000)]
         self.wide_sha1 = self._tree("wide", Tree({}, {name: entry_of(name.encode()) for name in names}))
+
+    def add(self, data: bytes) -> FakeFile:
+        """Add a file that is found by its digest."""
+        return self._file(data)
 
     def _file(self, data: bytes, trust: Trust = Trust.LINKED, **more: object) -> FakeFile:
         manifest = manifest_of(data) if len(data) > BLOCK_BYTES else None
@@ -187,3 +200,60 @@ class World:
     def _tree(self, name: str, tree: Tree) -> Sha1:
         self.engine.trees[digest_of(name)] = tree
         return digest_of(name)
+
+
+class Shown:
+    """A Vfs over a world, walked by paths as the kernel walks it."""
+
+    def __init__(self, world: World, **settings: object) -> None:
+        self.world = world
+        self.engine = world.engine
+        self.known: list[KnownFile | KnownTree] = []
+        self.vfs = Vfs(
+            world.engine,
+            known=lambda: self.known,
+            find_present=world.engine.find_present,
+            whole_file_limit_bytes=200_000,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    async def find(self, path: str) -> Attributes | Absent:
+        """Look a path up, component by component; the first Absent ends it."""
+        found: Attributes | Absent = self.vfs.get_attributes(ROOT)
+        for name in path.split("/"):
+            assert isinstance(found, Attributes)
+            found = await self.vfs.lookup(found.inode, encode_name(name))
+            if isinstance(found, Absent):
+                break
+        return found
+
+    async def get(self, path: str) -> Attributes:
+        found = await self.find(path)
+        assert isinstance(found, Attributes), f"{path} is absent"
+        return found
+
+    async def is_absent(self, path: str) -> bool:
+        return isinstance(await self.find(path), Absent)
+
+    async def list(self, path: str = "") -> dict[str, Attributes]:
+        """List a directory as one readdir that takes all."""
+        inode = (await self.get(path)).inode if path else ROOT
+        handle = await self.vfs.open_directory(inode)
+        entries = list(self.vfs.entries(handle, 0))
+        for entry in entries:
+            self.vfs.count_listed(entry.attributes.inode)
+        self.vfs.close_directory(handle)
+        return {decode_name(entry.name): entry.attributes for entry in entries}
+
+    async def open(self, path: str) -> Opened:
+        return await self.vfs.open((await self.get(path)).inode)
+
+    async def read(self, path: str, offset: int = 0, n_bytes: int = 1 << 30) -> bytes:
+        opened = await self.open(path)
+        try:
+            return bytes(await self.vfs.read(opened.handle, offset, n_bytes))
+        finally:
+            self.vfs.close(opened.handle)
+
+    async def xattr(self, path: str, name: str) -> str:
+        return (await self.vfs.get_xattr((await self.get(path)).inode, f"user.kacheryfs.{name}")).decode()
