@@ -27,13 +27,14 @@ All are GET (HEAD is answered alike, without the body). ``H`` is a SHA-1 in 40 l
 ``/v1/presence/H/M/G``
     What the peer has of group ``G`` (blocks ``[2048 G, 2048 (G+1))`` of the file under ``M``): a bitmap, block ``i`` of
     the group is bit ``i % 8`` (least significant first) of byte ``i // 8``; exactly as many bytes as the group's blocks
-    need. 404: nothing under ``M``.
+    need. 404: nothing under ``M``, or the file has no such group. Who has the whole file answers for its own ``M``.
 ``/sha1/H``
     The bytes of a shared original or of a proven file, with ``Range``; 206, 416 and 404 as RFC 9110 says;
-    ``ETag "H"``, immutable. 410 Gone: an original that was changed after it was hashed.
+    ``ETag "H"``, immutable. 410 Gone: an original that was changed after it was hashed. A body that ends before its
+    Content-Length: it was changed, or found damaged, while it was being sent.
 ``/v1/blocks/H/M``
-    The same of a file that is present in part; ``Range`` is required, and a span that isn't wholly present is answered
-    404. The asker must verify.
+    The same of a file that is present in part; ``Range`` is required (else 400), also for HEAD, and a span that isn't
+    wholly present is answered 404. The asker must verify.
 ``/manifest/ab/cd/ef/D``
     The root, or a group, of a manifest (``core/manifest.py``), under its own digest whose first three bytes are
     ``ab cd ef``.
@@ -46,7 +47,8 @@ store's own folder is laid out so.
 Errors
 ------
 4xx and 5xx carry ``{"error": "one line"}``. 400: not well formed; 404: not here; 405: another method; 410: changed
-original; 413/414/431: too large; 416: no such range; 503 with ``Retry-After``: too busy.
+original; 412: ``If-Match`` names another; 413/414/431: too large; 416: no such range; 500: catalog or store can't be
+read; 503 with ``Retry-After``: too busy. A query is ignored where none is asked for.
 
 Limits
 ------

@@ -3,6 +3,8 @@
 A ``Transfer`` is pushed by one thread at a time: it sends until the socket is full, waits for more room only while the
 client proves to be fast, and returns. Then trio waits for the socket, which costs no thread; and a cold disk blocks
 only the thread. ``Pace`` decides when a client is too slow.
+
+Measured on loopback, 2 cores, in one run: curl gets 2.9-3.4 GB/s from here and 2.9-3.2 from nginx with sendfile.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from kacheryfs.core.link import parse_link
 from kacheryfs.core.manifest import GroupedProof, Root, WholeProof, build
 from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout, Sha1, salted
 from kacheryfs.core.wire import FileInfo
+from kacheryfs.errors import ProofError
 from kacheryfs.serve import LocalSource
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.catalog import Catalog
@@ -283,3 +284,24 @@ async def test_no_descriptor_is_left_open(machine):
         for _ in range(3):
             await ask_all()
         assert len(os.listdir("/proc/self/fd")) <= before
+
+
+async def test_a_proven_file_without_a_manifest_is_served_whole(machine):
+    place = machine.folder / "store" / wire.static_sha1_path(ROOT.sha1)[1:]
+    place.parent.mkdir(parents=True)
+    place.write_bytes(DATA)
+    async with serving_it(machine) as server:
+        assert (await server.ask(PATH)).body == DATA
+        assert wire.parse_file((await server.ask(wire.file_path(ROOT.sha1))).body) == FileInfo(SIZE, None)
+
+
+def test_blocks_that_were_replaced_under_a_sender_are_not_taken_for_checked(machine):
+    machine.fetch(range(3, 9))
+    readable = machine.source.open_partial(BINDING)
+    readable.check(ByteRange(3 * BLOCK_BYTES, 9 * BLOCK_BYTES))
+    stored = machine.store.find_partial(BINDING)
+    stored.drop()
+    with pytest.raises(ProofError):
+        readable.check(ByteRange(3 * BLOCK_BYTES, 9 * BLOCK_BYTES))
+    stored.close()
+    readable.close()

@@ -347,3 +347,16 @@ async def test_a_cancelled_server_closes_everything():
         assert file.n_open == 0
         with pytest.raises(OSError, match="all attempts to connect"):
             await trio.open_tcp_stream("127.0.0.1", server.port)
+
+
+async def test_each_request_is_one_line_for_those_who_want_more(caplog):
+    caplog.set_level(logging.INFO, logger="kacheryfs.serve")
+    async with serving() as server:
+        client = await server.open()
+        await client.ask("/v1/peer")
+        await client.ask("/nothing")
+    lines = [record.getMessage() for record in caplog.records if record.name == "kacheryfs.serve"]
+    assert [line.split(",")[0] for line in lines] == [
+        "127.0.0.1 'GET /v1/peer' 200",
+        "127.0.0.1 'GET /nothing' 404",
+    ]
