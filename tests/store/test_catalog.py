@@ -430,7 +430,7 @@ def test_processes_open_one_new_catalog_at_once(tmp_path: Path) -> None:
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    for turn in range(20):
+    for turn in range(80):
         for process in processes:
             assert process.stdin is not None
             process.stdin.write(f"{tmp_path / str(turn)}\n")
