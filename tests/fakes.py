@@ -120,7 +120,7 @@ class FakePeer:
 
     async def presence(self, binding: Binding, group: int, n_blocks: int) -> list[bool]:
         await self._note("presence", (binding, group))
-        if self.is_static or binding not in self.blocks:
+        if self.is_static or binding.manifest is None or binding not in self.blocks:
             raise PeerLacksError(f"{self.url}: it has nothing of sha1 {binding.sha1.short} under that manifest")
         present = self.blocks[binding][1]
         return [group * GROUP_BLOCKS + i in present for i in range(n_blocks)]
@@ -154,7 +154,7 @@ class FakePeer:
 
     def _find_partial(self, binding: Binding, span: ByteRange) -> FakeFile | None:
         file, present = self.blocks.get(binding, (None, set[int]()))
-        return file if file and present.issuperset(file.layout.blocks_of(span)) else None
+        return file if binding.manifest and file and present.issuperset(file.layout.blocks_of(span)) else None
 
     async def _note(self, what: str, subject: object) -> None:
         await trio.lowlevel.checkpoint()

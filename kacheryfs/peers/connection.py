@@ -38,7 +38,7 @@ class Connection:
         self._transport = transport
         self._address = address
         self._stats = stats
-        self._is_reused = False
+        self.is_reused = False  # it answered before, so the peer may have closed it since
         self._scratch = memoryview(bytearray(_RECEIVE_BYTES))
 
     async def ask(self, request: Request) -> Exchange:
@@ -54,7 +54,7 @@ class Connection:
         with within(self.limits.head_s, "no complete answer's head"):
             await self._send(data)
             response = await self._receive_head(state, trio.current_time())
-        self._is_reused = True
+        self.is_reused = True
         return Exchange(self, state, Head.of(response), is_head_only=request.method == "HEAD")
 
     async def receive_into(self, buffer: memoryview) -> int:
@@ -117,7 +117,7 @@ class Connection:
         return data
 
     def _broken(self) -> Exception:
-        if self._is_reused:
+        if self.is_reused:
             return StaleConnectionError()
         return PeerUnreachableError("it closed the connection without an answer")
 

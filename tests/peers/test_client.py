@@ -82,6 +82,35 @@ async def test_a_kept_connection_that_died_is_replaced_unseen() -> None:
         await peer.aclose()
 
 
+async def test_one_dead_connection_is_not_replaced_by_another() -> None:
+    n_connections, both_asked = 0, trio.Event()
+
+    async def handle(stream: trio.SocketStream) -> None:
+        nonlocal n_connections
+        n_connections += 1
+        is_early = n_connections <= 2
+        while request := await read_request(stream):
+            if n_connections == 2:
+                both_asked.set()
+            if b"/v1/peer" not in request:
+                if is_early and stream in answered:
+                    return  # both connections die with their second question
+                answered.add(stream)
+                await both_asked.wait()
+            await stream.send_all(SPEAKS if b"/v1/peer" in request else RIGHT)
+
+    answered: set[trio.SocketStream] = set()
+    async with listening(handle) as url:
+        peer = HttpPeer(url)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fetch, peer)
+            nursery.start_soon(fetch, peer)
+        assert peer.stats.n_open_connections == 2
+        assert await fetch(peer) == DATA[10:5010]
+        assert n_connections == 3
+        await peer.aclose()
+
+
 async def test_a_peer_that_always_hangs_up_is_asked_twice_at_most() -> None:
     n_requests = 0
 
@@ -120,7 +149,7 @@ async def test_connections_are_bounded_and_who_waits_is_told() -> None:
         await trio.sleep_forever()
 
     async with listening(sleep) as url:
-        peer = HttpPeer(url, limits=ClientLimits(max_connections=2, connect_s=0.3))
+        peer = HttpPeer(url, limits=ClientLimits(max_connections=2, connect_s=0.6))
         async with (
             peer.open_range(FILE, SPAN, is_partial=False, size_bytes=len(DATA)),
             peer.open_range(FILE, SPAN, is_partial=False, size_bytes=len(DATA)),

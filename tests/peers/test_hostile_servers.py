@@ -26,7 +26,7 @@ PART = DATA[100:300]
 RIGHT = part(PART, 100, SIZE)
 AT = f"Content-Range: bytes 100-299/{SIZE}"
 LENGTH = "Content-Length: 200"
-TIGHT = ClientLimits(connect_s=2, head_s=0.3, idle_s=0.3, min_rate_bytes_per_s=50_000, min_rate_window_s=0.3)
+TIGHT = ClientLimits(connect_s=2, head_s=0.6, idle_s=0.6, min_rate_bytes_per_s=50_000, min_rate_window_s=0.3)
 """Short enough that a test of a wait is short; long enough that a busy machine isn't cut off."""
 
 
@@ -177,6 +177,7 @@ async def test_a_huge_error_page_is_not_read() -> None:
         with pytest.raises(PeerLacksError):
             await fetch(peer)
         assert peer.stats.n_open_connections == 0
+        assert peer.stats.bytes_received < 20_000
 
 
 async def test_an_endless_error_page_ends() -> None:
@@ -221,7 +222,7 @@ async def test_an_endless_answer_to_a_small_question_ends() -> None:
 
 async def test_one_byte_at_a_time_of_headers_is_cut() -> None:
     async with asking(_endless(b"HTTP/1.1 206 x\r\nX: ", b"y", pause_s=0.02), limits=TIGHT) as (peer, _):
-        with pytest.raises(PeerUnreachableError, match=r"no complete answer's head within 0\.3 s"):
+        with pytest.raises(PeerUnreachableError, match=r"no complete answer's head within 0\.6 s"):
             await fetch(peer)
 
 

@@ -160,6 +160,13 @@ async def test_presence_belongs_to_one_manifest(subject: Subject) -> None:
         await subject.peer.presence(Binding(PARTIAL.sha1, BIG.binding.manifest), 0, 6)
 
 
+async def test_only_what_has_a_manifest_is_served_in_part(subject: Subject) -> None:
+    with pytest.raises(PeerLacksError):
+        await subject.peer.presence(SMALL.binding, 0, 1)
+    with pytest.raises(PeerLacksError):
+        await fetch(subject.peer, SMALL, ByteRange(0, 5), is_partial=True)
+
+
 async def test_manifest_parts_come_as_they_are(subject: Subject) -> None:
     for digest, data in BIG.parts.items():
         assert await subject.peer.get_manifest_part(digest, 1 << 20) == data
