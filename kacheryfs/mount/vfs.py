@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import trio
@@ -105,6 +105,7 @@ class Vfs:
             return Absent(IMMUTABLE_TTL_S)
         inode = self._inodes.enter(_key_of(parent, raw, node), node)
         self._inodes.count_lookup(inode)
+        self._label(inode, node)
         return attributes_of(inode, node)
 
     @property
@@ -225,6 +226,12 @@ class Vfs:
         if node is None:
             raise StaleRefusal(f"inode {inode} was forgotten")
         return node
+
+    def _label(self, inode: int, named: Node) -> None:
+        """Note a name by which a file was asked for, if it has none yet: for the link that its attributes show."""
+        node = self._inodes.find(inode)
+        if isinstance(node, File) and isinstance(named, File) and not node.label:
+            self._inodes.update(inode, replace(node, label=named.label))
 
     async def _enter(self, inode: int) -> Directory:
         """Return a directory, asking for its tree where only its digest is known."""

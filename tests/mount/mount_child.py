@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import signal
 import sys
 
 import trio
@@ -32,9 +33,18 @@ async def main(mountpoint: str) -> None:
     async with trio.open_nursery() as nursery:
         nursery.cancel_scope.deadline = trio.current_time() + DEADLINE_S
         mounted: Mounted = await nursery.start(run_mount, vfs, mountpoint, MountOptions())
+        await nursery.start(_fail_on_signal, vfs)
         print("ready", mounted.mountpoint, flush=True)
         await mounted.ended.wait()
         nursery.cancel_scope.cancel()
+
+
+async def _fail_on_signal(vfs: Vfs, *, task_status: trio.TaskStatus[None]) -> None:
+    """Make the mount itself fail, by a fault in what it waits for."""
+    with trio.open_signal_receiver(signal.SIGUSR1) as signals:
+        task_status.started()
+        async for _ in signals:
+            vfs.retired.close()
 
 
 if __name__ == "__main__":

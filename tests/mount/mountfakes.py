@@ -11,7 +11,7 @@ import trio
 from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ManifestDigest, Sha1
 from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree
-from kacheryfs.errors import CancelledError, KacheryError, NotFoundError, TimedOutError
+from kacheryfs.errors import CancelledError, KacheryError, NotFoundError, TimedOutError, UnreachableError
 from kacheryfs.mount.attributes import Absent, Attributes
 from kacheryfs.mount.engine import KnownFile, KnownTree
 from kacheryfs.mount.inodes import ROOT
@@ -30,7 +30,7 @@ class FakeFile:
     manifest: ManifestDigest | None = None
     present_bytes: int = 0
     sha1: Sha1 | None = None
-    failure: KacheryError | None = None
+    failure: Exception | None = None
     """Raised by every read."""
     gate: trio.Event | None = None
     """Every read waits for it."""
@@ -174,6 +174,9 @@ class World:
                 bytes(400_000_000), Trust.LINKED, manifest_of(b"stuck"), sha1=digest_of("stuck"), gate=trio.Event()
             )
         )
+        self.faulty = self._file(bytes_of(6, 1_000_000), failure=ZeroDivisionError("a fault of ours"))
+        self.unreachable = digest_of("unreachable")
+        self.engine.failures[self.unreachable] = UnreachableError("sha1: some peer did not answer")
         self.cancelled = self._file(bytes_of(5, 1_000_000), failure=CancelledError("sha1: the read was cancelled"))
         self.tree = Tree(
             {"sub": Tree({}, {"inner.dat": entry_of(self.large.data)}), "empty folder": Tree({}, {})},
