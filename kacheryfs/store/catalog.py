@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Catalog", "Identity", "OpenOriginal", "Original", "Share", "State"]
 
 _ROWS_AT_ONCE = 10_000
+_ORIGINALS_AT_ONCE = 20
 
 _OFFERED = """
 FROM original o JOIN hashed h ON h.path = o.path AND h.sha1 = o.sha1 JOIN content c ON c.sha1 = o.sha1
@@ -76,11 +77,19 @@ class Catalog:
 
     def originals(self, sha1: Sha1) -> list[Original]:
         """Return the places where a file or a directory's JSON lies, whether or not it is still there."""
-        rows = self._db.rows(
-            "SELECT DISTINCT o.path, o.root_bytes, h.identity, o.sha1, c.manifest" + _OFFERED + "WHERE o.sha1 = ?",
-            (sha1.raw,),
-        )
-        return [_original(row) for row in rows]
+        return list(self._originals(sha1))
+
+    def _originals(self, sha1: Sha1) -> Iterator[Original]:
+        """Yield them by path, a few at a time: a folder can hold thousands of empty files."""
+        last: tuple[bytes, int] = (b"", 0)
+        while rows := self._db.rows(
+            "SELECT DISTINCT o.path, o.root_bytes, h.identity, o.sha1, c.manifest"
+            + _OFFERED
+            + "WHERE o.sha1 = ? AND (o.path, o.root_bytes) > (?, ?) ORDER BY o.path, o.root_bytes LIMIT ?",
+            (sha1.raw, *last, _ORIGINALS_AT_ONCE),
+        ):
+            yield from map(_original, rows)
+            last = rows[-1][:2]
 
     def find_path(self, path: str | os.PathLike[str]) -> Original | None:
         """Return what is offered of a file of this machine, None if it isn't shared; a link is resolved."""
@@ -108,13 +117,12 @@ class Catalog:
 
         ChangedError: every original of it was changed or moved; NotFoundError: it isn't shared here.
         """
-        originals = self.originals(sha1)
-        for original in originals:
+        for original in self._originals(sha1):
             try:
                 return original.open()
             except ChangedError:
                 continue
-        if originals or self._db.row("SELECT 1 FROM original WHERE sha1 = ?", (sha1.raw,)):
+        if self._db.row("SELECT 1 FROM original WHERE sha1 = ?", (sha1.raw,)):
             raise changed(sha1)
         raise NotFoundError(f"sha1 {sha1.short}: not shared here")
 

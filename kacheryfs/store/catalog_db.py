@@ -48,7 +48,7 @@ CREATE TABLE original (
     is_tree INTEGER NOT NULL,
     PRIMARY KEY (share, path)
 ) WITHOUT ROWID;
-CREATE INDEX original_sha1 ON original (sha1);
+CREATE INDEX original_sha1 ON original (sha1, path);
 CREATE INDEX original_path ON original (path);
 """
 

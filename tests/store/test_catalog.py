@@ -133,6 +133,21 @@ def test_a_changed_original_is_not_served_while_another_copy_is(catalog: Catalog
         catalog.open_original(Sha1.of(LARGE))
 
 
+def test_the_one_unchanged_copy_among_many_is_found(catalog: Catalog, folder: Path) -> None:
+    (folder / "sub").mkdir()
+    for number in range(50):
+        (folder / "sub" / f"{number:02}").write_bytes(b"many")
+    share(catalog, folder)
+    share(catalog, folder / "sub")
+    assert len(catalog.originals(Sha1.of(b"many"))) == 100, "one path in two shares has two roots"
+    for number in range(49):
+        (folder / "sub" / f"{number:02}").unlink()
+    assert read(catalog, Sha1.of(b"many")) == b"many"
+    (folder / "sub" / "49").unlink()
+    with pytest.raises(ChangedError):
+        catalog.open_original(Sha1.of(b"many"))
+
+
 @pytest.mark.parametrize("path", ["data", "data/small"])
 def test_shares_tell_what_was_shared_and_whether_it_changed(catalog: Catalog, folder: Path, path: str) -> None:
     shared = share(catalog, folder.parent / path)
