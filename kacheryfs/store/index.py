@@ -34,7 +34,7 @@ _BUSY_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file that the store has, or had, something of."""
+    """A file that the store has, or had, something of; ``is_proven`` holds while there is a complete file."""
 
     binding: Binding
     layout: Layout

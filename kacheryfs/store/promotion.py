@@ -54,7 +54,10 @@ def promote(folder: StoreFolder, index: Index, binding: Binding, backing: Backin
 
 
 def demote(folder: StoreFolder, index: Index, binding: Binding, backing: Backing) -> None:
-    """Take a file that the disk spoilt out of the complete ones, keeping what may still be good as partial."""
+    """Take a file that the disk spoilt out of the complete ones, keeping what may still be good as partial.
+
+    Its row in the index stays: without a complete file it tells of the partial one.
+    """
     if binding.manifest is None:
         os.unlink(folder.places.complete(binding.sha1))
         index.forget(binding)
@@ -64,8 +67,6 @@ def demote(folder: StoreFolder, index: Index, binding: Binding, backing: Backing
     remains = bytes(map(backing.is_present, range(backing.layout.n_blocks)))
     folder.write_object(place / PRESENT, remains)
     os.rename(folder.places.complete(binding.sha1), place / DATA)
-    index.forget(binding)  # last: until then it says whose the complete file is
-    index.enter(Row(binding, backing.layout, is_proven=False))
 
 
 def find_complete(folder: StoreFolder, sha1: Sha1, layout: Layout) -> Backing | None:

@@ -4,8 +4,8 @@ Not a test: ``test_store_crash`` starts it as a process of its own, because it f
 
     python crash_child.py FOLDER SCENARIO whole|half
 
-Every call of ``os`` that can change the disk counts as a step; ``half`` kills in the middle of the call (half of the
-data are written) instead of before it.
+Every call of ``os`` that can change the disk, and every statement of the index, counts as a step; ``half`` kills in
+the middle of the call (half of the data are written) instead of before it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from store_content import BLOCK_BYTES, Content, check_all, data_path, make_conte
 from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Sha1
 from kacheryfs.store.blocks import Store
+from kacheryfs.store.index import Index
 
 STEPS = ("open", "close", "pwrite", "write", "rename", "unlink", "rmdir", "mkdir")
 STEPS += ("ftruncate", "posix_fallocate", "fsync")
@@ -39,8 +40,8 @@ class Countdown:
         self.n_left = n_steps
         self.is_half = is_half
 
-    def wrap(self, name: str) -> None:
-        real = getattr(os, name)
+    def wrap(self, owner: object, name: str) -> None:
+        real = getattr(owner, name)
 
         def step(*arguments: Any, **keywords: Any) -> Any:
             self.n_left -= 1
@@ -48,7 +49,7 @@ class Countdown:
                 self._die(name, real, arguments)
             return real(*arguments, **keywords)
 
-        setattr(os, name, step)
+        setattr(owner, name, step)
 
     def _die(self, name: str, real: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         if self.is_half and name in ("pwrite", "write"):
@@ -185,7 +186,8 @@ def run_killed(folder: Path, scenario: str, n_steps: int, *, is_half: bool) -> b
     def act_until_killed() -> None:
         countdown = Countdown(n_steps, is_half=is_half)
         for name in STEPS:
-            countdown.wrap(name)
+            countdown.wrap(os, name)
+        countdown.wrap(Index, "_run")
         act(folder)
 
     status = in_child(act_until_killed)

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from store_content import BLOCK_BYTES, Content, check_all, data_path, make_content, put_all, put_manifest, read
+from store_content import (
+    BLOCK_BYTES,
+    Content,
+    check_all,
+    data_path,
+    make_content,
+    partial_path,
+    put_all,
+    put_manifest,
+    read,
+)
 
 from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Blake3, ByteRange, Sha1
@@ -103,6 +113,22 @@ def test_a_disk_that_was_full_from_the_start_is_used_once_it_has_space(small_dis
     assert sum(1 for _ in store.files()) == 2
     opened.close()
     small.close()
+    store.close()
+
+
+@pytest.mark.expects_warnings
+def test_looking_for_blocks_on_a_full_disk_is_no_bus_error(small_disk: Path, content: Content) -> None:
+    store = Store(small_disk / "store", min_free_fraction=0)
+    file = store.open(content.proof())
+    put_all(file, content, range(1))
+    file.close()
+    (partial_path(small_disk / "store", content.binding) / "present").unlink()
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast:
+        assert ballast.write(bytes(8 * MIB)) < 4 * MIB
+    file = store.open(content.proof())
+    assert not file.is_present(0)
+    assert file.present_count() == 0
+    file.close()
     store.close()
 
 
