@@ -35,10 +35,9 @@ class Trouble:
             self._is_reported = True
             if is_news:
                 self._last_warning_s = now
-        level = logging.WARNING if is_news else logging.DEBUG
         logger.log(
-            level,
-            "store %s: not keeping blocks for now: %s. Reads go on; see to its disk or name another",
+            logging.WARNING if is_news else logging.DEBUG,
+            "store %s: new blocks are not kept for now: %s; reads go on. Free its disk, or name another with --store",
             self._root,
             reason,
         )

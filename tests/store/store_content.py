@@ -7,8 +7,9 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from kacheryfs.core.manifest import ChunkProof, GroupedProof, Proof, Root, VerifiedBlock, build
-from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, BlockRange, ByteRange, Layout, Sha1
+from kacheryfs.core.manifest import ChunkProof, GroupedProof, Root, VerifiedBlock, build
+from kacheryfs.core.model import BLOCK_BYTES as BLOCK_BYTES
+from kacheryfs.core.model import Binding, Blake3, BlockRange, ByteRange, Layout, Sha1
 from kacheryfs.store.blocks import Store, StoredFile
 
 
@@ -123,6 +124,3 @@ def punch(path: Path, start: int, stop: int) -> None:
 
 def open_descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
-
-
-__all__ = ["BLOCK_BYTES", "Content", "Proof"]

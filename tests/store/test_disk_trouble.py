@@ -29,6 +29,8 @@ from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Blake3, ByteRange, Sha1
 from kacheryfs.errors import StoreError
 from kacheryfs.store.blocks import Store
+from kacheryfs.store.folder import lock_name
+from kacheryfs.store.locks import Locks
 from kacheryfs.store.space import FreeSpace
 from kacheryfs.store.trouble import Trouble
 
@@ -331,6 +333,24 @@ def test_a_store_that_was_emptied_is_made_again(root: Path, content: Content) ->
     assert file.prove()
     assert (root / "VERSION").exists()
     file.close()
+    store.close()
+
+
+@pytest.mark.expects_warnings
+def test_a_stopped_process_that_holds_a_lock_costs_blocks_and_no_read(
+    root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kacheryfs.store.backer.LOCK_TIMEOUT_S", 0)
+    store = Store(root, min_free_fraction=0)
+    other = make_content(BLOCK_BYTES, seed=5)
+    with Locks(root / "lock").hold(lock_name(content.binding)):
+        file = store.open(content.proof())
+        assert not file.put(content.verified(0))
+        others = store.open(other.proof())
+        assert others.put(other.verified(0)), "nobody else's file has to wait"
+    assert file.put(content.verified(0))
+    file.close()
+    others.close()
     store.close()
 
 

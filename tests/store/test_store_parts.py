@@ -149,7 +149,7 @@ def hold_and_die(path: Path, ready: threading.Event) -> None:
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     ready = context.Event()
     process = context.Process(target=hold_and_die, args=(tmp_path / "lock", ready))
     process.start()
