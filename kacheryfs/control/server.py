@@ -35,14 +35,13 @@ async def serve_control(
     assert handlers.keys() == COMMANDS.keys(), "every command has its handler"
     make_private_folder(path.parent)
     listening = await trio.to_thread.run_sync(lambda: listen(path, is_alive=is_answered))
-    try:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(listening))
-        async with listener, trio.open_nursery() as nursery:
-            task_status.started()
-            await _accept(listener, handlers, nursery)
-    finally:
-        remove(path)
-        listening.close()
+    async with trio.SocketListener(trio.socket.from_stdlib_socket(listening)) as listener:
+        try:
+            async with trio.open_nursery() as nursery:
+                task_status.started()
+                await _accept(listener, handlers, nursery)
+        finally:
+            remove(path)  # while we listen still: nobody can have put another there
 
 
 async def _accept(listener: trio.SocketListener, handlers: Mapping[str, Handler], nursery: trio.Nursery) -> None:
