@@ -4,6 +4,7 @@ import contextlib
 import os
 import random
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import trio
@@ -247,7 +248,7 @@ async def test_a_proven_file_that_the_disk_spoilt_is_not_sent(machine):
 @pytest.mark.expects_warnings
 async def test_a_block_that_is_spoilt_behind_the_head_cuts_the_body(machine):
     machine.fetch(range(LAYOUT.n_blocks))
-    spoil(machine.find(str(ROOT.sha1)), 19 * BLOCK_BYTES)
+    spoil(machine.find(str(ROOT.sha1)), 17 * BLOCK_BYTES)
     async with serving_it(machine) as server:
         got = await server.ask(PATH)
         assert not got.is_whole
@@ -266,24 +267,25 @@ async def test_a_false_manifest_serves_nobody_its_blocks_by_a_bare_name(machine)
         assert (await ranged(server, under_its_name, 0, BLOCK_BYTES)).status == 206
 
 
+def open_files(folder):
+    """Return the files below ``folder`` that this process has open, but for the databases."""
+    links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    paths = [str(link.readlink()) for link in links if link.is_symlink()]
+    return [path for path in paths if path.startswith(str(folder)) and "sqlite" not in path]
+
+
 async def test_no_descriptor_is_left_open(machine):
-    machine.share("other.dat", b"other" * 100_000)
+    other = b"other" * 100_000
+    machine.share("other.dat", other)
     machine.fetch(range(LAYOUT.n_blocks))
     async with serving_it(machine) as server:
-
-        async def ask_all():
-            client = await server.open()
-            for path in (PATH, wire.blocks_path(BINDING), wire.sha1_path(Sha1.of(b"other" * 100_000)), "/sha1/x"):
-                for kind in ({}, {"range": "bytes=1-9"}, {"range": "bytes=99999999-"}, {"if_none_match": "*"}):
-                    await client.ask(path, **kind)
-                    await client.ask(wire.presence_path(BINDING, 0))
-            await client.stream.aclose()
-
-        await ask_all()
-        before = len(os.listdir("/proc/self/fd"))
-        for _ in range(3):
-            await ask_all()
-        assert len(os.listdir("/proc/self/fd")) <= before
+        client = await server.open()
+        for path in (PATH, wire.blocks_path(BINDING), wire.sha1_path(Sha1.of(other)), "/sha1/x"):
+            for kind in ({}, {"range": "bytes=1-9"}, {"range": "bytes=99999999-"}, {"if_none_match": "*"}):
+                await client.ask(path, **kind)
+                await client.ask(wire.presence_path(BINDING, 0))
+        await server.stop()
+    assert open_files(machine.folder) == []
 
 
 async def test_a_proven_file_without_a_manifest_is_served_whole(machine):
@@ -298,10 +300,8 @@ async def test_a_proven_file_without_a_manifest_is_served_whole(machine):
 def test_blocks_that_were_replaced_under_a_sender_are_not_taken_for_checked(machine):
     machine.fetch(range(3, 9))
     readable = machine.source.open_partial(BINDING)
-    readable.check(ByteRange(3 * BLOCK_BYTES, 9 * BLOCK_BYTES))
-    stored = machine.store.find_partial(BINDING)
-    stored.drop()
+    os.truncate(machine.find("data"), 0)  # the store gives up a data file that was cut, and begins another
+    machine.fetch(range(10, 12))
     with pytest.raises(ProofError):
-        readable.check(ByteRange(3 * BLOCK_BYTES, 9 * BLOCK_BYTES))
-    stored.close()
+        readable.check(ByteRange(10 * BLOCK_BYTES, 12 * BLOCK_BYTES))
     readable.close()
