@@ -64,7 +64,7 @@ class Engine:
         self.scheduler = Scheduler(
             self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=prover.consider
         )
-        finder = Finder(self.peers, limits.lookup_timeout_s, tasks)
+        finder = Finder(self.peers, limits.lookup_timeout_s, tasks, on_found=self.scheduler.retry_stalled)
         now_buffer = memoryview(bytearray(NOW_BUFFER_BYTES))
         engines = Engines(self.scheduler, metadata, memory, self.waits, limits.readahead_bytes, now_buffer)
         self._locator = Locator(

@@ -49,9 +49,13 @@ Along = Callable[[Peer], Awaitable[None]]
 class Finder:
     """Finds the providers of files among the peers."""
 
-    def __init__(self, peers: PeerSet, lookup_timeout_s: float, tasks: Tasks) -> None:
+    def __init__(
+        self, peers: PeerSet, lookup_timeout_s: float, tasks: Tasks, *, on_found: Callable[[OpenFile], None]
+    ) -> None:
+        """``on_found`` is told of every file that another provider was found of; somebody may be waiting for it."""
         self._peers = peers
         self._tasks = tasks
+        self._on_found = on_found
         self.lookup_timeout_s = lookup_timeout_s
 
     async def gather(self, sha1: Sha1, *, enough: Enough, along: Along | None = None) -> list[Answer]:
@@ -120,6 +124,7 @@ class Finder:
         answer = await self.ask(peer, file.proof.sha1)
         if answer.has_some:
             enter(file, answer)
+            self._on_found(file)
 
 
 async def _describe(peer: Peer, sha1: Sha1) -> Answer:

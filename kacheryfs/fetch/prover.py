@@ -28,7 +28,7 @@ class Prover:
         stored = file.stored
         if stored.is_proven or file.is_being_proven or file.retired:
             return
-        if stored.present_count() == file.layout.n_blocks:
+        if stored.is_full():
             file.is_being_proven = True
             self._tasks.start_soon(self._prove, file)
 
