@@ -1,1 +1,70 @@
-"""chapter: to be written"""
+"""Mount: a file system in which every file of a peer network stands under the SHA-1 of its content.
+
+``vfs`` is what the mount shows and promises, without a kernel; ``fuse`` brings the kernel's requests to it and turns
+errors into errnos; ``session`` makes a mount, tells that it can be used (``task_status.started``) and ends it;
+``mountpoint`` and ``mounts`` deal with what stands on the machine. The engine is known by its Protocol (``engine``).
+
+A name becomes a node (``names``, ``lookup``, ``listing``), a node an inode (``nodes``, ``inodes``), an inode a handle
+(``openfiles``). Only ``lookup`` and ``open`` ask the engine for a file, only a digest makes them, and what was located
+is not kept: the engine closes idle files.
+
+Semantics
+=========
+Each sentence is a promise, and each promise a test (``tests/mount``).
+
+Names
+-----
+- The root lists ``README``, ``sha1`` and ``sha1dir``; ``sha1:`` and ``sha1dir:`` can be opened but are not listed.
+- ``sha1/H`` and ``sha1/H.LABEL`` are the file whose SHA-1 is H, whatever the label.
+- ``sha1:/H`` is a directory that lists nothing, asks nobody, and in which every name is a label of H.
+- A name is cut at its last ``?manifest=<hex>`` and what stands before is percent-decoded; the manifest is the one that
+  is asked for. A damaged manifest doesn't pass for a bare name: such a name doesn't exist.
+- ``sha1:/H?manifest=M`` is the file itself, so that mountpoint + "/" + link is a path for every link.
+- ``sha1dir/H`` and ``sha1dir/H.LABEL`` are the tree, with its real names; nothing is asked to walk and to list it.
+- Below ``sha1dir:`` names may also be percent-encoded as in a link; a name as it stands comes first, so that what is
+  listed is what is opened.
+- ``ls sha1`` and ``ls sha1dir`` list what this machine knows; whatever a peer has can be opened all the same.
+- What is no digest doesn't exist, and no peer is asked for it (``.git``, ``.hidden``, ``autorun.inf``).
+
+Attributes
+----------
+- Nothing can be written: EROFS, whatever is tried; files are 0444 and directories 0555, of the user who mounted.
+- All times are 2000-01-01; ``st_blocks`` covers the size; ``st_nlink`` is 1; ``st_blksize`` is a block.
+- Inode numbers are given in order and never again; names of one content and one proof share one, a directory's belongs
+  to one name (Linux lets a directory have no other).
+- An inode never changes what proves it: where that changed, opening gives ESTALE, and Linux looks the name up again.
+- What the kernel forgets is forgotten here, so that memory is bounded by what the kernel holds.
+- The kernel may believe attributes for a day, those of a claim for two seconds.
+- ``user.kacheryfs.status`` (present/total bytes), ``.trust``, ``.manifest`` and ``.link`` stand on files and on the
+  directories of trees, any other attribute is ENODATA; a claimed manifest never gets into a link.
+- ``statfs`` tells of no space, so that nothing is ever full.
+
+Errors
+------
+- ENOENT: the name is no digest, or every peer answered and lacks it. EHOSTUNREACH: nobody had it, and some peer didn't
+  answer. EACCES: only claims are there, and ``--require-manifest`` refuses them. EIO: peers disagree, a proof fails, or
+  no peer could serve a read in time.
+- A "no" is remembered for ``negative_ttl_s``, here and by the kernel; adding a peer ends the memory here.
+- A failed read fails again at the same place for a second, without waiting: the kernel asks twice by itself.
+- Every asker gets a fresh exception, and every failed request one line in the log.
+- A fault in a handler is EIO for that request, and the mount goes on.
+
+Reading
+-------
+- A read gives every byte asked for that the file has, or an error: never zeros, never a short read before the end.
+- A read that fails is an OSError for ``pread`` and SIGBUS for ``mmap``.
+- An empty file asks nobody; a tree that misstates a size is not believed.
+- The kernel keeps pages, but not those of claims over ``whole_file_limit``.
+- A claim that is proven false retires its inode, and the kernel drops its pages.
+- A large file of an old tree, whose entry names no manifest, is only as good as what is claimed for it.
+- Hundreds of waiting reads don't freeze the others.
+- SIGKILL and a default SIGINT free a waiting reader at once.
+
+Beginning and end
+-----------------
+- A mountpoint is made if it is missing, and refused in one line if it is a file, not empty, or mounted already.
+- What a crash left there is cleared.
+- SIGINT, SIGTERM and ``Mounted.stop`` answer whoever waits with an error, then unmount, lazily what is in use.
+- ``umount`` from outside ends the process.
+- A crash leaves ENOTCONN, never an empty folder, which a tool that mirrors would take for the truth.
+"""

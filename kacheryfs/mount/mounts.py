@@ -44,7 +44,7 @@ def find_mount(mountpoint: str) -> Mount | None:
 
 def parse_mountinfo(data: bytes) -> list[Mount]:
     """Pick the mounts of kacheryfs out of what /proc/self/mountinfo holds (proc_pid_mountinfo(5))."""
-    return [_parse_line(line) for line in data.splitlines() if b" - " + FS_TYPE.encode() + b" " in line]
+    return [_parse_line(line) for line in data.split(b"\n") if b" - " + FS_TYPE.encode() + b" " in line]
 
 
 def _parse_line(line: bytes) -> Mount:

@@ -10,6 +10,7 @@ import sys
 import trio
 from mountfakes import World
 
+from kacheryfs.errors import ClaimError
 from kacheryfs.mount.engine import KnownFile, KnownTree
 from kacheryfs.mount.session import Mounted, MountOptions, run_mount
 from kacheryfs.mount.vfs import Vfs
@@ -34,6 +35,7 @@ async def main(mountpoint: str) -> None:
         nursery.cancel_scope.deadline = trio.current_time() + DEADLINE_S
         mounted: Mounted = await nursery.start(run_mount, vfs, mountpoint, MountOptions())
         await nursery.start(_fail_on_signal, vfs)
+        await nursery.start(_retire_on_signal, vfs, world)
         print("ready", mounted.mountpoint, flush=True)
         await mounted.ended.wait()
         nursery.cancel_scope.cancel()
@@ -45,6 +47,15 @@ async def _fail_on_signal(vfs: Vfs, *, task_status: trio.TaskStatus[None]) -> No
         task_status.started()
         async for _ in signals:
             vfs.retired.close()
+
+
+async def _retire_on_signal(vfs: Vfs, world: World, *, task_status: trio.TaskStatus[None]) -> None:
+    """Let the claim be proven false."""
+    with trio.open_signal_receiver(signal.SIGUSR2) as signals:
+        task_status.started()
+        async for _ in signals:
+            world.claimed.failure = ClaimError("its claim was proven false")
+            vfs.retire_binding(world.claimed.binding)
 
 
 if __name__ == "__main__":

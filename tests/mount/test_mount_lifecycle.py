@@ -96,6 +96,25 @@ def test_a_signal_answers_waiting_reads_and_unmounts(mounted: KernelMount, numbe
     assert list(mounted.path.iterdir()) == []
 
 
+READ_UNTIL_BUS_ERROR = """
+import mmap, os, sys, time
+data = mmap.mmap(os.open(sys.argv[1], os.O_RDONLY), 0, prot=mmap.PROT_READ)
+print(data[5000], flush=True)
+for _ in range(3000):
+    data[5000]
+    time.sleep(0.01)
+"""
+
+
+def test_a_claim_that_is_proven_false_takes_its_pages_along(mounted: KernelMount) -> None:
+    path = mounted.path / f"sha1/{WORLD.claimed.digest}"
+    reader = mounted.start(sys.executable, "-c", READ_UNTIL_BUS_ERROR, path)
+    assert reader.stdout is not None
+    assert int(reader.stdout.readline()) == WORLD.claimed.data[5000]
+    mounted.process.send_signal(signal.SIGUSR2)
+    assert reader.wait(DEADLINE_S) == -signal.SIGBUS
+
+
 def test_a_mount_in_use_is_taken_away_lazily(mounted: KernelMount) -> None:
     program = "import os, sys; os.chdir(sys.argv[1]); print('here', flush=True); sys.stdin.read()"
     user = subprocess.Popen(
