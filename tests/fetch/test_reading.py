@@ -204,3 +204,10 @@ async def test_claims_are_refused_where_manifests_are_required(start):
         with pytest.raises(TrustRefusedError):
             await engine.locate(FileRequest(FILE.sha1))
         assert await read_all(engine, linked(FILE)) == FILE.data
+
+
+async def test_a_small_file_of_a_tree_is_read_as_soon_as_a_provider_is_found(start):
+    async with start(Slow(FakePeer([SMALL]))) as engine:
+        began = trio.current_time()
+        assert await read_all(engine, FileRequest(SMALL.sha1, None, len(SMALL.data))) == SMALL.data
+        assert trio.current_time() - began < 1  # of the clock that jumps: no wait for the next round of looking
