@@ -86,7 +86,7 @@ def scan(root: bytes, exclude: Exclude, *, own_folders: Sequence[bytes] = ()) ->
 
     OSError: the folder itself can't be listed. InputError: it has more entries than a tree can hold.
     """
-    walk = _Walk(root, exclude, tuple(own_folders), _kachery_devices())
+    walk = _Walk(root, exclude, tuple(own_folders), kachery_devices())
     status = os.stat(root)
     start = _Folder((), b"", ((status.st_dev, status.st_ino),))
     walk.list_folder(start, os.listdir(root))
@@ -186,7 +186,7 @@ class _Walk:
         key = (status.st_dev, status.st_ino)
         if key in above.ancestors:
             self.leave_out(names, "a symbolic link to a folder that it stands in")
-        elif status.st_dev in self.kachery_devices and status.st_dev != above.ancestors[-1][0]:
+        elif status.st_dev in self.kachery_devices:
             self.leave_out(names, "a mount of kacheryfs")
         elif len(names) > MAX_TREE_DEPTH:
             self.leave_out(names, f"folders nested deeper than {MAX_TREE_DEPTH}")
@@ -221,7 +221,7 @@ def is_readable(path: bytes) -> bool:
     return os.access(path, os.R_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-def _kachery_devices() -> frozenset[int]:
+def kachery_devices() -> frozenset[int]:
     """Return the devices of kacheryfs's own mounts: to share one would fetch everything that peers have."""
     try:
         with open("/proc/self/mountinfo", "rb") as file:

@@ -17,7 +17,7 @@ from .catalog import Catalog
 from .catalog_entry import Content, NewShare, Offered
 from .originals import Identity, shown
 from .reading import CatalogReader, Meter, Progress
-from .scan import Exclude, FoundFile, Scan, is_readable, scan, to_name
+from .scan import Exclude, FoundFile, Scan, is_readable, kachery_devices, scan, to_name
 
 LeftOut = tuple[str, str]
 """A path below the shared folder, and why it isn't shared."""
@@ -93,6 +93,8 @@ def _plan(path: str, exclude: Exclude, own_folders: Sequence[Path], *, is_forced
         raise InputError(f"{shown(path)} can't be shared: {exc}") from exc
     label = to_name(os.path.basename(os.path.abspath(os.fsencode(path))))
     own = refuse_own_folders(path, real, own_folders)
+    if status.st_dev in kachery_devices():
+        raise InputError(f"{shown(path)} is in a mount of kacheryfs: pass on the link that it stands under instead")
     if stat.S_ISDIR(status.st_mode):
         if not is_forced:
             _refuse_home(path, real, status)
@@ -125,7 +127,7 @@ def _refuse_home(path: str, real: bytes, status: os.stat_result) -> None:
     """Refuse a home folder, and what holds one, since nobody means all of that by accident."""
     homes = {os.path.realpath(os.fsencode(home)) for home in _homes(status.st_uid)}
     inside = real.rstrip(b"/") + b"/"
-    if real == b"/" or real in homes or os.path.realpath(os.path.expanduser(b"~")).startswith(inside):
+    if real in homes or os.path.realpath(os.path.expanduser(b"~")).startswith(inside):
         raise InputError(f"{shown(path)} is or holds a home folder: share a folder of it, or use --force")
 
 

@@ -316,6 +316,17 @@ def test_two_contents_of_one_sha1_are_not_mixed_up(catalog: Catalog) -> None:
     assert set(catalog.hashed_below(b"/")) == {b"/first"}
 
 
+def test_a_share_enters_wholly_or_not_at_all(catalog: Catalog) -> None:
+    """Another process may take a file out of the catalog between the reading of a share and its entering."""
+    known, unknown = make_up(b"/known", [b"a" * GROUP_BYTES]), Offered(b"/unknown", 1, Sha1.of(b"unknown"))
+    catalog.remember([known])
+    offers = [Offered(b"/known", 1, known.file.sha1), unknown]
+    with pytest.raises(CatalogError, match="share it again"):
+        catalog.enter(NewShare(b"/", "", 2, 0, offers))
+    assert catalog.shares() == []
+    assert list(catalog.digests()) == []
+
+
 def test_a_group_that_two_manifests_share_outlives_one_of_them(catalog: Catalog) -> None:
     """The versions of a recording that grows have their first groups in common (half a GB each: made up here)."""
     groups = [b"a" * GROUP_BYTES, b"b" * GROUP_BYTES]

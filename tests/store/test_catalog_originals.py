@@ -166,11 +166,8 @@ def test_only_plain_paths_below_the_root_are_opened(tmp_path: Path, relative: by
     assert n_open_files() == n_open
 
 
-@pytest.mark.parametrize("change", [replace_by_a_fifo, replace_by_a_link_to_a_copy, replace_by_a_copy])
-def test_a_swap_between_looking_and_opening_is_noticed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
-) -> None:
-    shared = original(tmp_path)
+def swap_after_looking(monkeypatch: pytest.MonkeyPatch, shared: Original, change: Callable[[Path], None]) -> None:
+    """Let the next look at a file's status be followed by a change at once."""
     stat = os.stat
 
     def look_then_swap(*args: object, **how: object) -> os.stat_result:
@@ -180,8 +177,28 @@ def test_a_swap_between_looking_and_opening_is_noticed(
         return status
 
     monkeypatch.setattr(os, "stat", look_then_swap)
+
+
+@pytest.mark.parametrize("change", [replace_by_a_fifo, replace_by_a_link_to_a_copy, replace_by_a_copy])
+def test_a_swap_between_looking_and_opening_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    shared = original(tmp_path)
+    swap_after_looking(monkeypatch, shared, change)
     with pytest.raises(ChangedError):
         shared.open()
+
+
+@pytest.mark.parametrize("change", [replace_by_a_fifo, replace_by_a_link_to_a_copy])
+def test_nor_is_anything_swapped_in_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    shared = original(tmp_path)
+    swap_after_looking(monkeypatch, shared, change)
+    n_open = n_open_files()
+    with pytest.raises(OSError, match=r"not a regular file|symbolic links"):
+        open_beneath(shared.root, shared.relative)
+    assert n_open_files() == n_open
 
 
 def test_want_of_descriptors_is_no_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

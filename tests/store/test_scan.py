@@ -204,7 +204,7 @@ def test_a_mount_of_kacheryfs_is_left_out(monkeypatch: pytest.MonkeyPatch) -> No
     device = os.stat("/dev/shm").st_dev
     if device == os.stat("/dev").st_dev:
         pytest.skip("/dev/shm is no mount of its own here")
-    monkeypatch.setattr(scan_module, "_kachery_devices", lambda: frozenset({device}))
+    monkeypatch.setattr(scan_module, "kachery_devices", lambda: frozenset({device}))
     assert ("shm", "a mount of kacheryfs") in walk(Path("/dev")).left_out
 
 

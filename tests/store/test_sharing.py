@@ -17,7 +17,7 @@ from kacheryfs.core.link import FileLink, TreeLink, parse_link
 from kacheryfs.core.model import BLOCK_BYTES, Blake3, Sha1
 from kacheryfs.core.tree import Tree, decode_tree
 from kacheryfs.errors import ChangedError, InputError
-from kacheryfs.store import reading
+from kacheryfs.store import reading, sharing
 from kacheryfs.store.catalog import Catalog
 from kacheryfs.store.hashing import BUFFER_BYTES
 from kacheryfs.store.sharing import share
@@ -223,6 +223,17 @@ def test_a_young_file_is_read_only_when_the_next_write_will_show(
     assert waited == ([] if waits_ns is None else [waits_ns / 1e9])
 
 
+def test_a_file_that_has_just_been_written_is_waited_for(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    waited: list[float] = []
+    monkeypatch.setattr(reading.time, "time_ns", lambda: (tmp_path / "f").stat().st_ctime_ns + 1)
+    monkeypatch.setattr(reading.time, "sleep", waited.append)
+    share(catalog, tmp_path / "f")
+    assert len(waited) == 1
+
+
 def change_while_reading(path: Path, how: str) -> Callable[[int, int], None]:
     times = path.stat()
 
@@ -285,7 +296,7 @@ def test_an_interrupted_share_offers_nothing_and_loses_nothing(
 
 KILLED = """
 import os, signal, sys; from pathlib import Path
-from kacheryfs.store import reading
+from kacheryfs.store import reading, sharing
 from kacheryfs.store.catalog import Catalog
 from kacheryfs.store.sharing import share
 reading.FLUSH_FILES = 2
@@ -426,6 +437,15 @@ def test_they_are_left_out_of_a_folder_that_holds_them(catalog: Catalog, tmp_pat
     shared = share(catalog, tmp_path, own_folders=[tmp_path / "store", tmp_path / "none"])
     assert shared.n_files == 1
     assert [name for name, _ in shared.left_out] == ["catalog", "store"]
+
+
+def test_what_lies_in_a_mount_of_kacheryfs_is_not_shared_again(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sharing, "kachery_devices", lambda: frozenset({folder.stat().st_dev}))
+    for path in (folder, folder / "nothing"):
+        with pytest.raises(InputError, match="is in a mount of kacheryfs"):
+            share(catalog, path, is_forced=True)
 
 
 def test_bad_paths_are_one_clear_line(catalog: Catalog, tmp_path: Path) -> None:

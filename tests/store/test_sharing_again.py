@@ -14,7 +14,7 @@ from kacheryfs.core.model import BLOCK_BYTES, Blake3, Sha1
 from kacheryfs.errors import ChangedError, NotFoundError
 from kacheryfs.store import rechecking
 from kacheryfs.store.catalog import Catalog
-from kacheryfs.store.originals import Identity
+from kacheryfs.store.originals import Identity, Original
 from kacheryfs.store.rechecking import verify_originals
 from kacheryfs.store.sharing import share
 
@@ -88,6 +88,15 @@ def test_a_file_that_changes_while_it_is_read_again_is_changed(catalog: Catalog,
     assert shared.link is not None
     checks = verify_originals(catalog, progress=lambda _done, _total: os.utime(folder / "sub" / "large"))
     assert [one.verdict for one in checks] == ["changed"]
+
+
+def test_a_file_that_changes_right_before_it_is_read_again_is_changed(
+    catalog: Catalog, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share(catalog, folder / "small")
+    (folder / "small").write_bytes(b"other")
+    monkeypatch.setattr(Original, "state", lambda _original: "ok")
+    assert verdicts(catalog) == {"small": "changed"}
 
 
 def test_a_file_that_can_not_be_read_is_no_longer_offered_as_right(
