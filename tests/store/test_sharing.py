@@ -19,7 +19,9 @@ from kacheryfs.core.tree import Tree, decode_tree
 from kacheryfs.errors import ChangedError, InputError
 from kacheryfs.store import reading, sharing
 from kacheryfs.store.catalog import Catalog
-from kacheryfs.store.hashing import BUFFER_BYTES
+from kacheryfs.store.catalog_entry import NewHash
+from kacheryfs.store.hashing import BUFFER_BYTES, HashedFile
+from kacheryfs.store.originals import Identity
 from kacheryfs.store.sharing import share
 
 LARGE = bytes(range(256)) * (2 * BLOCK_BYTES // 256) + b"!"
@@ -368,6 +370,17 @@ def test_a_file_that_turns_out_unreadable_is_left_out(
     with pytest.raises(InputError, match="large can't be shared: can't be read: Input/output error"):
         share(catalog, folder / "sub" / "large")
     assert [one.path for one in catalog.shares()] == [str(folder)]
+
+
+def test_the_second_of_two_contents_with_one_sha1_is_left_out(catalog: Catalog, folder: Path) -> None:
+    """SHA-1 collisions can be made: a stand-in for the first of a pair is in the catalog already."""
+    first = HashedFile(Sha1.of(LARGE), 7, None, [])
+    catalog.remember([NewHash(b"/first", Identity(1, 2, 7, 3, 4), first)])
+    shared = share(catalog, folder)
+    assert shared.left_out == (("sub/large", "another content with this SHA-1 is known: a collision"),)
+    assert "large" not in tree_of(catalog, shared.link).dirs["sub"].files
+    with pytest.raises(InputError, match="collision"):
+        share(catalog, folder / "sub" / "large")
 
 
 def test_a_folder_swapped_for_a_link_while_sharing_leads_nowhere(catalog: Catalog, folder: Path) -> None:

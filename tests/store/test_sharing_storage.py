@@ -14,6 +14,9 @@ from kacheryfs.core.model import BLOCK_BYTES, Sha1
 from kacheryfs.core.wire import fan_out
 from kacheryfs.errors import InputError
 from kacheryfs.store.catalog import Catalog
+from kacheryfs.store.catalog_entry import NewHash
+from kacheryfs.store.hashing import HashedFile
+from kacheryfs.store.originals import Identity
 from kacheryfs.store.storage_folder import SharedStorage, share_kachery_storage
 
 LARGE = bytes(range(256)) * (2 * BLOCK_BYTES // 256) + b"!"
@@ -127,6 +130,15 @@ def test_a_wrong_object_is_left_out_again_though_it_is_not_read_again(catalog: C
     assert (first.read_bytes, second.read_bytes) == (5, 0)
     assert first.left_out == second.left_out
     assert second.links == ()
+
+
+def test_the_second_of_two_contents_with_one_sha1_is_left_out(catalog: Catalog, storage: Path) -> None:
+    first = HashedFile(Sha1.of(LARGE), 7, None, [])
+    catalog.remember([NewHash(b"/first", Identity(1, 2, 7, 3, 4), first)])
+    put(storage / "sha1", LARGE)
+    shared = share_kachery_storage(catalog, storage)
+    assert shared.links == ()
+    assert "a collision" in reasons(shared)[Sha1.of(LARGE).hex]
 
 
 @pytest.mark.parametrize(
