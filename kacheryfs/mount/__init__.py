@@ -34,7 +34,7 @@ Attributes
   to one name (Linux lets a directory have no other).
 - An inode never changes what proves it: where that changed, opening gives ESTALE, and Linux looks the name up again.
 - What the kernel forgets is forgotten here, so that memory is bounded by what the kernel holds.
-- The kernel may believe attributes for a day, those of a claim for two seconds.
+- The kernel may believe attributes for a day, those of a claim for two seconds, those of the root for one.
 - ``user.kacheryfs.status`` (present/total bytes), ``.trust``, ``.manifest`` and ``.link`` stand on files and on the
   directories of trees, any other attribute is ENODATA; a claimed manifest never gets into a link.
 - ``statfs`` tells of no space, so that nothing is ever full.

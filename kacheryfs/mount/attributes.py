@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..core.model import BLOCK_BYTES
 from ..core.request import Trust
+from .inodes import ROOT
 from .nodes import File, Node, Readme
 from .readme import README_BYTES
 
@@ -17,6 +18,9 @@ IMMUTABLE_TTL_S = 86_400.0
 """Content behind a digest never changes; a day bounds what a fault of ours could leave in the kernel."""
 CLAIMED_TTL_S = 2.0
 """A claim may be withdrawn: the kernel asks again at the next use."""
+
+ROOT_TTL_S = 1.0
+"""Of the root the kernel asks again each second, so that ``stat`` of a dead mount says so too."""
 
 FILE_MODE = stat.S_IFREG | 0o444
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
@@ -53,4 +57,4 @@ def attributes_of(inode: int, node: Node) -> Attributes:
         return Attributes(inode, FILE_MODE, node.size_bytes, ttl_s)
     if isinstance(node, Readme):
         return Attributes(inode, FILE_MODE, len(README_BYTES), IMMUTABLE_TTL_S)
-    return Attributes(inode, DIRECTORY_MODE, 0, IMMUTABLE_TTL_S)
+    return Attributes(inode, DIRECTORY_MODE, 0, ROOT_TTL_S if inode == ROOT else IMMUTABLE_TTL_S)

@@ -64,7 +64,7 @@ def _clear(where: str) -> None:
 def probe(where: str, timeout_s: float = PROBE_TIMEOUT_S) -> Health:
     """Ask a mount for a sign of life, by a thread that is left behind if the mount never answers."""
     found: list[int] = []
-    thread = threading.Thread(target=lambda: found.append(_stat_errno(where)), daemon=True)
+    thread = threading.Thread(target=lambda: found.append(_ask_errno(where)), daemon=True)
     thread.start()
     thread.join(timeout_s)
     if not found:
@@ -72,9 +72,9 @@ def probe(where: str, timeout_s: float = PROBE_TIMEOUT_S) -> Health:
     return Health.DEAD if found[0] in (errno.ENOTCONN, errno.ECONNABORTED) else Health.ALIVE
 
 
-def _stat_errno(where: str) -> int:
+def _ask_errno(where: str) -> int:
     try:
-        os.stat(where)
+        os.statvfs(where)  # os.stat is answered out of the kernel's cache, also for the dead
     except OSError as exc:
         return exc.errno or 0
     return 0

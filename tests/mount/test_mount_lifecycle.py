@@ -26,6 +26,7 @@ READ_ONCE = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 fd = os.open(sys.argv[1], os.O_RDONLY)
+print("open", flush=True)
 try:
     os.pread(fd, 4096, int(sys.argv[2]))
 except OSError as exc:
@@ -59,6 +60,8 @@ def _stuck(mounted: KernelMount) -> str:
 
 def _start_waiting(mounted: KernelMount, offset: int = 0) -> subprocess.Popen[bytes]:
     reader = mounted.start(sys.executable, "-c", READ_ONCE, _stuck(mounted), str(offset))
+    assert reader.stdout is not None
+    assert reader.stdout.readline() == b"open\n"
     wait_until(lambda: waits_in_kernel(reader.pid), "a waiting reader")
     return reader
 

@@ -51,6 +51,7 @@ async def test_the_kernel_may_believe_a_proof_for_a_day_and_a_claim_for_two_seco
     assert (await shown.get(f"sha1/{world.large.digest}")).ttl_s == DAY_S
     assert (await shown.get(f"sha1dir/{world.tree_sha1}/sub/inner.dat")).ttl_s == DAY_S
     assert (await shown.get(f"sha1/{world.claimed.digest}")).ttl_s == 2.0
+    assert shown.vfs.get_attributes(1).ttl_s == 1.0  # so that a dead mount is soon seen to be dead
 
 
 # inodes
