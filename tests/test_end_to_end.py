@@ -175,7 +175,6 @@ def test_a_changed_original_is_not_served_and_sharing_again_gives_its_new_link(
     file.write_bytes(SMALL.upper())
     refused = lab2.run("cat", link, "--peer", url, "--read-timeout", "0.1")
     assert refused.code == 4
-    assert "changed" in refused.one_line
     listed = lab1.run("shares").success
     assert listed.stdout.startswith(b"changed")
     assert "share` again" in listed.stderr
