@@ -57,14 +57,14 @@ Reading
 - The kernel keeps pages, but not those of claims over ``whole_file_limit``.
 - A claim that is proven false retires its inode, and the kernel drops its pages.
 - A large file of an old tree, whose entry names no manifest, is only as good as what is claimed for it.
-- Hundreds of waiting reads don't freeze the others.
+- Hundreds of waiting reads don't freeze the others, nor does a lookup that waits.
 - SIGKILL and a default SIGINT free a waiting reader at once.
 
 Beginning and end
 -----------------
 - A mountpoint is made if it is missing, and refused in one line if it is a file, not empty, or mounted already.
 - What a crash left there is cleared.
-- SIGINT, SIGTERM and ``Mounted.stop`` answer whoever waits with an error, then unmount, lazily what is in use.
+- SIGINT, SIGTERM, SIGHUP and ``Mounted.stop`` answer whoever waits with an error, then unmount, lazily what is in use.
 - ``umount`` from outside ends the process.
 - A crash leaves ENOTCONN, never an empty folder, which a tool that mirrors would take for the truth.
 """

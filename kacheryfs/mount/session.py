@@ -28,7 +28,7 @@ class MountOptions:
 
     allow_other: bool = False
     stops_on_signals: bool = True
-    """End at SIGINT and SIGTERM; only in the main thread."""
+    """End at SIGINT, SIGTERM and SIGHUP (a terminal that is closed); only in the main thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ async def _stop_when_asked(mounted: Mounted, serving: trio.CancelScope) -> None:
 
 
 async def _stop_on_signals(mounted: Mounted, *, task_status: trio.TaskStatus[None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         task_status.started()
         async for number in signals:
             log.info("%s: unmounting %s", signal.Signals(number).name, mounted.mountpoint)

@@ -97,6 +97,8 @@ class FakeEngine:
     files: dict[Sha1, FakeFile] = field(default_factory=dict)
     trees: dict[Sha1, Tree] = field(default_factory=dict)
     failures: dict[Sha1, KacheryError] = field(default_factory=dict)
+    gates: dict[Sha1, trio.Event] = field(default_factory=dict)
+    """What asking waits for."""
     asked: list[Asked] = field(default_factory=list)
     readers: list[FakeReader] = field(default_factory=list)
 
@@ -106,21 +108,22 @@ class FakeEngine:
 
     async def locate(self, request: FileRequest) -> FakeLocated:
         self.asked.append(request)
-        await trio.lowlevel.checkpoint()
-        self._check(request.sha1)
+        await self._check(request.sha1)
         if request.sha1 not in self.files:
             raise NotFoundError(f"sha1 {request.sha1.short}: every peer answered, none has it")
         return FakeLocated(self.files[request.sha1], self.readers)
 
     async def get_tree(self, sha1: Sha1) -> Tree:
         self.asked.append(sha1)
-        await trio.lowlevel.checkpoint()
-        self._check(sha1)
+        await self._check(sha1)
         if sha1 not in self.trees:
             raise NotFoundError(f"sha1 {sha1.short}: every peer answered, none has it")
         return self.trees[sha1]
 
-    def _check(self, sha1: Sha1) -> None:
+    async def _check(self, sha1: Sha1) -> None:
+        await trio.lowlevel.checkpoint()
+        if sha1 in self.gates:
+            await self.gates[sha1].wait()
         if sha1 in self.failures:
             raise self.failures[sha1]
 
@@ -176,6 +179,8 @@ class World:
         )
         self.faulty = self._file(bytes_of(6, 1_000_000), failure=ZeroDivisionError("a fault of ours"))
         self.unreachable = digest_of("unreachable")
+        self.slow_to_find = digest_of("slow to find")
+        self.engine.gates[self.slow_to_find] = trio.Event()
         self.engine.failures[self.unreachable] = UnreachableError("sha1: some peer did not answer")
         self.cancelled = self._file(bytes_of(5, 1_000_000), failure=CancelledError("sha1: the read was cancelled"))
         self.tree = Tree(

@@ -76,6 +76,15 @@ def test_waiting_reads_do_not_freeze_the_others(mounted: KernelMount) -> None:
     assert len(answers) == 300
 
 
+def test_a_lookup_that_waits_does_not_hold_up_the_others(mounted: KernelMount) -> None:
+    names = [mounted.path / place / WORLD.slow_to_find.hex for place in ("sha1", "sha1dir")]
+    for name in names:
+        asker = mounted.start("stat", name)
+        wait_until(lambda pid=asker.pid: waits_in_kernel(pid), "a waiting lookup")  # type: ignore[misc]
+    assert mounted.run("cat", mounted.path / f"sha1/{WORLD.small.digest}.x").stdout == WORLD.small.data
+    assert mounted.run("ls", mounted.path / f"sha1dir/{WORLD.tree_sha1}", mounted.path / "sha1").stdout
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_waiting_reader_can_be_killed(mounted: KernelMount, number: int) -> None:
     reader = _start_waiting(mounted)
@@ -90,7 +99,7 @@ def test_a_default_sigint_frees_a_waiting_reader(mounted: KernelMount) -> None:
     assert reader.wait(DEADLINE_S) == -signal.SIGINT
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_answers_waiting_reads_and_unmounts(mounted: KernelMount, number: int) -> None:
     reader = _start_waiting(mounted)
     assert mounted.stop(number) == 0
