@@ -26,6 +26,8 @@ from .reader import Engines
 from .roots import RootFinder
 
 SETTLE_TIMEOUT_S = 60.0
+CLAIM_FRESH_S = 2.0
+"""Large claims are asked for again after this: who contradicts must be heard."""
 
 
 class Locator:
@@ -52,6 +54,7 @@ class Locator:
         self._read_legacy = read_legacy
         self._require_manifest = require_manifest
         self._limit_bytes = whole_file_limit_bytes
+        self._recent: dict[Sha1, tuple[OpenFile, float]] = {}
 
     async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> Located:
         """Return the file; NotFoundError, UnreachableError, ProofError, ClaimError, TrustRefusedError.
@@ -109,18 +112,20 @@ class Locator:
             raise TrustRefusedError(
                 f"sha1 {request.sha1.short}: the name carries no manifest and --require-manifest is set; use its link"
             )
+        if recent := self._find_recent(request):
+            return recent
         answers = await self._finder.gather(request.sha1, enough=_has_claim)
         claims = [answer for answer in answers if _fits(answer, request)]
         if not claims:
             raise_missing(request.sha1, answers)
         sizes = Counter(answer.info.size_bytes for answer in claims if answer.info)
-        if max(sizes) > self._limit_bytes:
-            return await self._open_agreed(request.sha1, claims)
-        for size_bytes, _ in sizes.most_common():
+        for size_bytes in _provable(sizes, self._limit_bytes):
             file = await self._files.open(WholeProof(request.sha1, size_bytes), Trust.CLAIMED)
             self._enter_claims(file, claims)
             if len(sizes) == 1 or await self._can_be_proven(file):
                 return file
+        if max(sizes) > self._limit_bytes:
+            return await self._open_agreed(request.sha1, claims)
         raise ClaimError(f"sha1 {request.sha1.short}: no claim of its size is true ({_words(claims)})")
 
     async def _open_agreed(self, sha1: Sha1, claims: list[Answer]) -> OpenFile:
@@ -135,10 +140,28 @@ class Locator:
             )
         request = FileRequest(sha1, manifests.pop(), sizes.pop())
         assert request.manifest is not None
-        proof = await self._proof_of(request, request.manifest, [])
-        file = await self._files.open(proof, Trust.CLAIMED)
+        file = await self._files.open(await self._claimed_proof(request, request.manifest, claims), Trust.CLAIMED)
         self._enter_claims(file, claims)
+        self._recent[sha1] = (file, trio.current_time())
         return file
+
+    async def _claimed_proof(self, request: FileRequest, manifest: ManifestDigest, claims: list[Answer]) -> Proof:
+        """Return the proof of a claimed manifest; its root is asked only of those who claim it."""
+        if not isinstance(manifest, Blake3) or await trio.to_thread.run_sync(self._local.find_root, manifest):
+            return await self._proof_of(request, manifest, [])
+        claimants = [answer.peer for answer in claims if answer.info and answer.info.manifest == manifest]
+        root = await self._roots.fetch_from(claimants, request.sha1, manifest)
+        check_root(root, sha1=request.sha1, size_bytes=request.size_bytes)
+        return GroupedProof(root)
+
+    def _find_recent(self, request: FileRequest) -> OpenFile | None:
+        """Return a large claimed file that was asked for a moment ago: opening follows looking up."""
+        now = trio.current_time()
+        self._recent = {sha1: (file, at) for sha1, (file, at) in self._recent.items() if now - at < CLAIM_FRESH_S}
+        file, _ = self._recent.get(request.sha1, (None, now))
+        if file is None or file.retired or request.size_bytes not in (None, file.layout.size_bytes):
+            return None
+        return self._files.find(file.binding)
 
     def _enter_claims(self, file: OpenFile, claims: list[Answer]) -> None:
         for answer in claims:
@@ -154,6 +177,11 @@ class Locator:
                     await self._engines.scheduler.ensure(file, range(file.layout.n_blocks))
                     return True
         return False
+
+
+def _provable(sizes: Counter[int], limit_bytes: int) -> list[int]:
+    """Return the sizes that the SHA-1 alone can prove, most claimed first: an absurd claim can't hide a small file."""
+    return [size_bytes for size_bytes, _ in sizes.most_common() if size_bytes <= limit_bytes]
 
 
 def _fits(answer: Answer, request: FileRequest) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..core.manifest import Root
 from ..core.model import Blake3, Sha1
-from ..errors import PeerError, PeerLiedError, ProofError, UnreachableError
+from ..errors import KacheryError, PeerError, PeerLiedError, ProofError, UnreachableError
 from ..peers.peer import Peer
 from .finder import Answer, Finder, raise_missing
 from .metadata import Metadata
@@ -18,6 +20,16 @@ class RootFinder:
         self._finder = finder
         self._metadata = metadata
         self._peers = peers
+
+    async def fetch_from(self, peers: Sequence[Peer], sha1: Sha1, manifest: Blake3) -> Root:
+        """Return the root from the first of ``peers`` that gives it, one after the other."""
+        errors: list[PeerError] = []
+        for peer in peers:
+            try:
+                return await self._metadata.fetch_root(manifest, peer)
+            except PeerError as exc:
+                errors.append(exc)
+        raise _nobody_gave(sha1, manifest, errors)
 
     async def fetch(self, sha1: Sha1, manifest: Blake3) -> tuple[Root, list[Answer]]:
         """Return the root and who has the file, as far as is known by then; NotFoundError or UnreachableError."""
@@ -37,6 +49,10 @@ class RootFinder:
             return roots[0], answers
         if not errors:
             raise_missing(sha1, answers)
-        words = "; ".join(str(error) for error in errors)
-        kind = ProofError if all(isinstance(error, PeerLiedError) for error in errors) else UnreachableError
-        raise kind(f"sha1 {sha1.short}: nobody could give its manifest {manifest.short} ({words})")
+        raise _nobody_gave(sha1, manifest, errors)
+
+
+def _nobody_gave(sha1: Sha1, manifest: Blake3, errors: list[PeerError]) -> KacheryError:
+    words = "; ".join(str(error) for error in errors)
+    kind = ProofError if all(isinstance(error, PeerLiedError) for error in errors) else UnreachableError
+    return kind(f"sha1 {sha1.short}: nobody could give its manifest {manifest.short} ({words})")
