@@ -77,6 +77,7 @@ class Engine:
             require_manifest=limits.require_manifest,
             whole_file_limit_bytes=min(limits.whole_file_limit_bytes, MAX_BLOCK_BYTES),
         )
+        self.peers.on_change(self._locator.forget_recent)
         revival = Revival(self.scheduler, finder, self.peers)
         tasks.start_soon(revival.watch_overdue)
         tasks.start_soon(revival.revive_stalled)

@@ -147,12 +147,18 @@ class Locator:
 
     async def _claimed_proof(self, request: FileRequest, manifest: ManifestDigest, claims: list[Answer]) -> Proof:
         """Return the proof of a claimed manifest; its root is asked only of those who claim it."""
-        if not isinstance(manifest, Blake3) or await trio.to_thread.run_sync(self._local.find_root, manifest):
+        if not isinstance(manifest, Blake3):
             return await self._proof_of(request, manifest, [])
-        claimants = [answer.peer for answer in claims if answer.info and answer.info.manifest == manifest]
-        root = await self._roots.fetch_from(claimants, request.sha1, manifest)
+        root = await trio.to_thread.run_sync(self._local.find_root, manifest)
+        if root is None:
+            claimants = [answer.peer for answer in claims if answer.info and answer.info.manifest == manifest]
+            root = await self._roots.fetch_from(claimants, request.sha1, manifest)
         check_root(root, sha1=request.sha1, size_bytes=request.size_bytes)
         return GroupedProof(root)
+
+    def forget_recent(self) -> None:
+        """Ask for claims again at once: the peers are others now."""
+        self._recent.clear()
 
     def _find_recent(self, request: FileRequest) -> OpenFile | None:
         """Return a large claimed file that was asked for a moment ago: opening follows looking up."""
