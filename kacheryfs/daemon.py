@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from .errors import KacheryError
 
@@ -64,7 +65,10 @@ def run_in_background(arguments: Sequence[str], log_path: Path) -> int:
         except KeyboardInterrupt:
             process.terminate()
             raise
-    _raise_failure(word, log_path)
+    if not _is_ready(word):
+        process.wait()
+        _raise_failure(word, log_path)
+    process.returncode = 0  # it goes on without us: nobody waits for it
     return process.pid
 
 
@@ -102,10 +106,12 @@ def _absolute_environment(environ: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _raise_failure(word: bytes, log_path: Path) -> None:
-    try:
-        answer = json.loads(word)
-    except ValueError as exc:
-        raise BackgroundError(f"the process in the background ended early; its log: {log_path}", 8) from exc
-    if not answer["ready"]:
-        raise BackgroundError(answer["message"], answer["exit_code"])
+def _is_ready(word: bytes) -> bool:
+    return bool(word) and bool(json.loads(word)["ready"])
+
+
+def _raise_failure(word: bytes, log_path: Path) -> NoReturn:
+    if not word:
+        raise BackgroundError(f"the process in the background ended early; its log: {log_path}", 8)
+    answer = json.loads(word)
+    raise BackgroundError(answer["message"], answer["exit_code"])

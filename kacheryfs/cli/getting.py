@@ -29,6 +29,8 @@ N_AT_ONCE = 8
 
 def get(args: argparse.Namespace) -> int:
     link = parse_link(args.link)
+    if args.dest is not None and (not args.dest or "\0" in args.dest):
+        raise InputError("DEST is empty or has a NUL in it: name a file or a folder")
     landing = trio.run(_get, settings_of(args), args.peer, link, args.dest, args.force)
     _report(landing, is_json=args.json)
     return 0
@@ -54,8 +56,6 @@ def choose_path(link: FileLink | TreeLink, dest: str | None, *, is_tree: bool) -
     if dest is None:
         return Path(name_of(link))
     path = Path(dest).expanduser()
-    if not dest or "\0" in dest:
-        raise InputError("DEST is empty or has a NUL in it: name a file or a folder")
     if not is_tree and (path.is_dir() or dest.endswith("/")):
         return path / name_of(link)
     return path
@@ -63,9 +63,14 @@ def choose_path(link: FileLink | TreeLink, dest: str | None, *, is_tree: bool) -
 
 def plan(tree: Tree, folder: Path) -> list[Target]:
     """Return every file of a tree with its place below ``folder``."""
-    targets = [Target(folder.joinpath(*names), request_of(entry), Path()) for names, entry in tree.walk()]
-    taken = {target.path for target in targets}
-    return [Target(target.path, target.request, part_path(target.path, taken)) for target in targets]
+    requests = {folder.joinpath(*names): request_of(entry) for names, entry in tree.walk()}
+    taken = set(requests)
+    targets = []
+    for path, request in requests.items():
+        part = part_path(path, taken)
+        taken.add(part)
+        targets.append(Target(path, request, part))
+    return targets
 
 
 async def _get_tree(engine: Engine, tree: Tree, landing: Landing) -> None:

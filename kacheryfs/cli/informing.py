@@ -57,6 +57,8 @@ def find_target(target: str, settings: Settings) -> Named:
     """Return what a link or a path stands for; InputError for neither."""
     if target.startswith(_SCHEMES):
         return Named(parse_link(target))
+    if not target or "\0" in target:
+        raise InputError("name a link or a path")
     if not os.path.lexists(os.path.dirname(os.path.abspath(target))):
         raise InputError(f"{target}: no such file or folder, and not a link; a link begins with sha1:// or sha1dir://")
     found = locate_path(target, find_mounts(settings))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1024 * 1024
 """One read: what the engine answers from the store at one go."""
 
-_RANGE = re.compile(r"(\d{0,20}):(\d{0,20})\Z")
+_RANGE = re.compile(r"([0-9]{0,20}):([0-9]{0,20})\Z")
 
 
 def cat(args: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ MAX_WARNINGS = 20
 
 def share(args: argparse.Namespace) -> int:
     """Share every PATH; one that fails leaves the links of those before it printed."""
-    if not args.paths and not args.kachery_storage:
+    if not all([*args.paths, args.paths or args.kachery_storage]):
         raise InputError("name a file or a folder to share; see kacheryfs share --help")
     settings = settings_of(args)
     results = []
