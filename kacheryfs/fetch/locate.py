@@ -67,21 +67,21 @@ class Locator:
             return LocatedOriginal(original)
         proven = await trio.to_thread.run_sync(self._local.find_proven, request.sha1)
         if proven is not None:
-            return self._located(await self._files.open(proven, Trust.PROVEN))
+            return self._located(await self._files.open(proven, Trust.PROVEN), Trust.PROVEN)
         offered = await trio.to_thread.run_sync(self._local.find_offered, request.sha1)
         manifest = request.manifest or (offered.manifest if offered else None)
         size_bytes = offered.size_bytes if offered and request.size_bytes is None else request.size_bytes
         request = FileRequest(request.sha1, manifest, size_bytes)
         if manifest is not None:
-            return self._located(await self._open_linked(request, manifest))
+            return self._located(await self._open_linked(request, manifest), Trust.LINKED)
         if proof := proof_by_sha1(request.sha1, size_bytes):
             file = await self._files.open(proof, Trust.LINKED)
             self._finder.look_for_more(file)
-            return self._located(file)
-        return self._located(await self._open_claimed(request, allow_claims=allow_claims))
+            return self._located(file, Trust.LINKED)
+        return self._located(await self._open_claimed(request, allow_claims=allow_claims), Trust.CLAIMED)
 
-    def _located(self, file: OpenFile) -> LocatedFile:
-        return LocatedFile(file, self._engines)
+    def _located(self, file: OpenFile, trust: Trust) -> LocatedFile:
+        return LocatedFile(file, self._engines, trust)
 
     # -- linked ------------------------------------------------------------------------------------------------------
 
@@ -172,7 +172,7 @@ class Locator:
     def _enter_claims(self, file: OpenFile, claims: list[Answer]) -> None:
         for answer in claims:
             enter(file, answer)
-            if file.trust is Trust.CLAIMED and answer.peer not in file.claimants:
+            if answer.peer not in file.claimants:
                 file.claimants.append(answer.peer)
 
     async def _can_be_proven(self, file: OpenFile) -> bool:

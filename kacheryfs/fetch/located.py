@@ -44,11 +44,12 @@ class Located(Protocol):
 
 
 class LocatedFile:
-    """A file read through the store."""
+    """A file read through the store, as far trusted as its name was: a link's manifest holds only under its names."""
 
-    def __init__(self, file: OpenFile, engines: Engines) -> None:
+    def __init__(self, file: OpenFile, engines: Engines, trust: Trust) -> None:
         self.file = file
         self._engines = engines
+        self._trust = trust
 
     @property
     def size_bytes(self) -> int:
@@ -56,7 +57,7 @@ class LocatedFile:
 
     @property
     def trust(self) -> Trust:
-        return self.file.trust
+        return Trust.PROVEN if self.file.trust is Trust.PROVEN else self._trust
 
     @property
     def binding(self) -> Binding:
