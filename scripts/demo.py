@@ -7,17 +7,16 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from demo_recording import RawFormat, find_spikes, make_recording, open_recording, plot, shared_path_of
+from demo_recording import RawFormat, find_spikes, guess_channels, make_recording, open_recording, plot, shared_path_of
 
 PNG = "kacheryfs-demo.png"
 _KACHERYFS = (sys.executable, "-m", "kacheryfs")
@@ -48,22 +47,20 @@ class Lab:
 def main() -> int:
     args = _parse()
     work = Path(tempfile.mkdtemp(prefix="kacheryfs-demo-"))
-    try:
-        with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        try:
             _show(args, work, stack)
-            if args.keep:
-                stack.pop_all()  # nothing is stopped
-    except subprocess.CalledProcessError as exc:
-        print(f"demo: `kacheryfs {' '.join(exc.cmd[3:])}` ended with exit code {exc.returncode}", file=sys.stderr)
-        return 1
-    except (ValueError, OSError, ImportError) as exc:
-        print(f"demo: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    finally:
-        if not args.keep:
-            shutil.rmtree(work, ignore_errors=True)
+        except subprocess.CalledProcessError as exc:
+            print(f"demo: `kacheryfs {' '.join(exc.cmd[3:])}` ended with exit code {exc.returncode}", file=sys.stderr)
+            return 1
+        except (ValueError, OSError, ImportError) as exc:
+            print(f"demo: {exc}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            return 130
+        if args.keep:
+            stack.pop_all()  # nothing is stopped or removed
     return 0
 
 
@@ -87,10 +84,10 @@ def _show(args: argparse.Namespace, work: Path, stack: contextlib.ExitStack) -> 
     else:
         print("making 20 s of a Neuropixels-like recording with known spikes ...", flush=True)
         local = make_recording(work)
+    raw = _raw_format(args, local)
+    url = _serve(sharing, stack)
     print(f"sharing {local} from the first peer ...", flush=True)
     link = sharing.run("share", str(local))
-    url = stack.enter_context(_served(sharing))
-    raw = RawFormat(args.channels, args.rate, args.dtype)
     reason = None if Path("/dev/fuse").exists() else "/dev/fuse is absent here"
     if reason is None:
         path = _mount(reading, url, work / "kachery", stack, link)
@@ -103,9 +100,20 @@ def _show(args: argparse.Namespace, work: Path, stack: contextlib.ExitStack) -> 
         _tell_how_to_stop(reading, work, url)
 
 
-@contextlib.contextmanager
-def _served(lab: Lab) -> Iterator[str]:
-    """Serve what ``lab`` shares; yields its URL."""
+def _raw_format(args: argparse.Namespace, local: Path) -> RawFormat:
+    """Return how to read a file without a header, and say so, since only its owner knows."""
+    raw = RawFormat(args.channels, args.rate, args.dtype)
+    if local.is_dir() or ".nwb" in local.name:
+        return raw
+    raw = RawFormat(raw.n_channels or guess_channels(local, raw), raw.rate_hz, raw.dtype)
+    words = f"{raw.n_channels} channels of {raw.dtype} at {raw.rate_hz:,.0f} Hz"
+    print(f"{local.name} is taken for {words}; --channels, --dtype and --rate tell otherwise", flush=True)
+    return raw
+
+
+def _serve(lab: Lab, stack: contextlib.ExitStack) -> str:
+    """Serve what ``lab`` shares until the stack is left; returns its URL."""
+    lab.folder.mkdir(exist_ok=True)
     with open(lab.folder / "serve.log", "ab") as log:
         command = [*_KACHERYFS, "serve", "--listen", "127.0.0.1:0"]
         server = subprocess.Popen(
@@ -116,16 +124,14 @@ def _served(lab: Lab) -> Iterator[str]:
             stderr=log,
             start_new_session=True,
         )
+    stack.callback(server.wait)
+    stack.callback(server.terminate)
     assert server.stdout is not None
     url = server.stdout.readline().decode().strip()
     if not url:
         raise ValueError((lab.folder / "serve.log").read_text().strip())
     (lab.folder / "serve.pid").write_text(str(server.pid))
-    try:
-        yield url
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+    return url
 
 
 def _mount(lab: Lab, url: str, mountpoint: Path, stack: contextlib.ExitStack, link: str) -> Path:

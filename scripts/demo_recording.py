@@ -16,6 +16,7 @@ N_UNITS = 60
 AP_GAIN = 500
 UV_PER_BIT = 1.2 / 1024 / AP_GAIN * 1e6
 """Neuropixels 1.0: 10 bits over ±0.6 V."""
+USUAL_CHANNELS = (1, 4, 8, 16, 32, 64, 128, 256, 384, 385)
 SPIKES = "true_spikes.npz"
 
 
@@ -108,14 +109,18 @@ def open_recording(path: Path, raw: RawFormat) -> Any:
         return extractors.read_nwb_recording(path)
     from spikeinterface.core import read_binary
 
-    n_channels = raw.n_channels or _guess_channels(path.stat().st_size, raw)
+    n_channels = raw.n_channels or guess_channels(path, raw)
     return read_binary(path, sampling_frequency=raw.rate_hz, dtype=raw.dtype, num_channels=n_channels)
 
 
-def _guess_channels(n_bytes: int, raw: RawFormat) -> int:
-    """Return the number of channels, of those that are usual, whose frames fill the file."""
-    itemsize = np.dtype(raw.dtype).itemsize
-    return next((n for n in (385, 384, 128, 64, 32, 16, 4) if n_bytes % (n * itemsize) == 0), 1)
+def guess_channels(path: Path, raw: RawFormat) -> int:
+    """Return the number of channels, of those that are usual and fill the file, at which neighbours in time agree best."""
+    n_bytes = path.stat().st_size
+    fitting = [n for n in USUAL_CHANNELS if n_bytes % (n * np.dtype(raw.dtype).itemsize) == 0]
+    samples = np.fromfile(path, raw.dtype, count=500_000).astype(np.float64)
+    samples -= samples.mean()
+    fitting = [n for n in fitting if n < len(samples)]
+    return max(fitting, key=lambda n: float(samples[n:] @ samples[:-n]) / (len(samples) - n), default=1)
 
 
 def find_spikes(path: Path, start_frame: int, end_frame: int) -> np.ndarray | None:
