@@ -1,4 +1,4 @@
-"""An engine over a real store, with fake peers and a clock that jumps."""
+"""An engine over a real store, with fake peers, a clock that jumps, and threads that run at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,19 @@ OpenEngine = Callable[..., AbstractAsyncContextManager[Engine]]
 
 
 @pytest.fixture
-def jumping_clock() -> trio.testing.MockClock:
-    """A clock that jumps to the next deadline once nothing has run for 20 ms: threads at work are not overtaken."""
-    return trio.testing.MockClock(autojump_threshold=0.02)
+def jumping_clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """A clock that jumps to the next deadline as soon as every task waits.
+
+    A test must name it among its arguments, or pytest-trio runs it in real time. Work for a thread is done at once, so
+    that the clock can't overtake it and each run is like the last.
+    """
+
+    async def run_sync(function, *args, limiter=None, **options):  # type: ignore[no-untyped-def]
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
+    return trio.testing.MockClock(autojump_threshold=0)
 
 
 @pytest.fixture
@@ -28,8 +38,8 @@ def start(tmp_path: Path) -> OpenEngine:
     """Open an engine on a store of its own: ``async with start(peer, peer, read_timeout_s=…) as engine``."""
 
     @asynccontextmanager
-    async def opened(*peers: Peer, folder: str = "bob", **limits: object):  # type: ignore[no-untyped-def]
-        store = Store(tmp_path / folder / "store")
+    async def opened(*peers: Peer, folder: str = "bob", min_free_fraction: float = 0.0, **limits: object):  # type: ignore[no-untyped-def]
+        store = Store(tmp_path / folder / "store", min_free_fraction=min_free_fraction)
         catalog = Catalog(tmp_path / folder / "data")
         async with open_engine(store, catalog, EngineLimits(**limits)) as engine:  # type: ignore[arg-type]
             for peer in peers:

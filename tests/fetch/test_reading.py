@@ -12,7 +12,6 @@ from kacheryfs.core.model import BLOCK_BYTES
 from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.errors import CancelledError, NotFoundError, TimedOutError, TrustRefusedError, UnreachableError
 
-pytestmark = pytest.mark.usefixtures("jumping_clock")
 FILE = FakeFile.of(random.Random(1).randbytes(10 * BLOCK_BYTES + 1000))
 LARGE = FakeFile.of(random.Random(2).randbytes(66 * 1024 * 1024))
 SMALL = FakeFile.of(b"small" * 1000)
@@ -34,14 +33,14 @@ async def read_all(engine, request, step=128 * 1024):
 
 
 @pytest.mark.parametrize("file", [FILE, SMALL, FakeFile.of(b"")], ids=["blocks", "one block", "empty"])
-async def test_a_linked_file_reads_as_it_is(start, file):
+async def test_a_linked_file_reads_as_it_is(jumping_clock, start, file):
     async with start(FakePeer([file])) as engine:
         located = await engine.locate(linked(file))
         assert (located.size_bytes, located.trust) == (len(file.data), Trust.LINKED)
         assert await read_all(engine, linked(file)) == file.data
 
 
-async def test_a_read_fetches_only_the_blocks_that_it_touches(start):
+async def test_a_read_fetches_only_the_blocks_that_it_touches(jumping_clock, start):
     peer = FakePeer([FILE])
     async with start(peer) as engine:
         reader = (await engine.locate(linked(FILE))).open()
@@ -50,14 +49,14 @@ async def test_a_read_fetches_only_the_blocks_that_it_touches(start):
         assert [(span.start, span.stop) for span in spans] == [(3 * BLOCK_BYTES, 4 * BLOCK_BYTES)]
 
 
-async def test_what_is_present_is_read_without_a_peer(start):
+async def test_what_is_present_is_read_without_a_peer(jumping_clock, start):
     async with start(FakePeer([FILE])) as engine:
         await read_all(engine, linked(FILE))
     async with start() as engine:
         assert await read_all(engine, linked(FILE)) == FILE.data
 
 
-async def test_part_of_a_file_is_served_by_a_peer_that_has_that_part(start):
+async def test_part_of_a_file_is_served_by_a_peer_that_has_that_part(jumping_clock, start):
     halves = (
         FakePeer(partial=[(FILE, range(5))], url="fake://a"),
         FakePeer(partial=[(FILE, range(5, 11))], url="fake://b"),
@@ -80,7 +79,7 @@ async def test_part_of_a_file_is_served_by_a_peer_that_has_that_part(start):
     ],
     ids=["refuses", "breaks", "drops", "lies", "lies about the manifest", "hangs", "one byte a second"],
 )
-async def test_a_bad_provider_is_passed_over(start, bad):
+async def test_a_bad_provider_is_passed_over(jumping_clock, start, bad):
     good, other = FakePeer([FILE], url="fake://good"), FakePeer([FILE], url="fake://bad")
     async with start(bad(other), Slow(good, latency_s=0.05)) as engine:
         with trio.fail_after(60):
@@ -88,7 +87,7 @@ async def test_a_bad_provider_is_passed_over(start, bad):
 
 
 @pytest.mark.expects_warnings
-async def test_a_lying_peer_alone_gives_an_error_and_nothing_in_the_store(start):
+async def test_a_lying_peer_alone_gives_an_error_and_nothing_in_the_store(jumping_clock, start):
     async with start(Lying(FakePeer([FILE]), flips_bodies=True), read_timeout_s=5) as engine:
         located = await engine.locate(linked(FILE))
         with pytest.raises(TimedOutError, match="not asked"):
@@ -96,7 +95,7 @@ async def test_a_lying_peer_alone_gives_an_error_and_nothing_in_the_store(start)
         assert located.present_bytes() == 0
 
 
-async def test_a_waiting_read_succeeds_when_a_peer_comes_back(start):
+async def test_a_waiting_read_succeeds_when_a_peer_comes_back(jumping_clock, start):
     peer = Flaky(FakePeer([FILE]))
     async with start(peer) as engine, trio.open_nursery() as nursery:
         reader = (await engine.locate(linked(FILE))).open()
@@ -116,7 +115,7 @@ async def test_a_waiting_read_succeeds_when_a_peer_comes_back(start):
         assert got == [FILE.data[:100]]
 
 
-async def test_a_peer_that_is_added_while_a_read_waits_is_used(start):
+async def test_a_peer_that_is_added_while_a_read_waits_is_used(jumping_clock, start):
     one, two = Flaky(FakePeer([FILE], url="fake://one")), FakePeer([FILE], url="fake://two")
     async with start(one) as engine, trio.open_nursery() as nursery:
         reader = (await engine.locate(linked(FILE))).open()
@@ -128,7 +127,7 @@ async def test_a_peer_that_is_added_while_a_read_waits_is_used(start):
             assert bytes(await reader.read(0, 100)) == FILE.data[:100]
 
 
-async def test_a_thousand_waiting_reads_are_each_answered_in_their_time(start):
+async def test_a_thousand_waiting_reads_are_each_answered_in_their_time(jumping_clock, start):
     peer = Flaky(FakePeer([FILE]))
     async with start(peer, read_timeout_s=30) as engine:
         located = await engine.locate(linked(FILE))
@@ -148,7 +147,7 @@ async def test_a_thousand_waiting_reads_are_each_answered_in_their_time(start):
         assert all(29 <= end - began <= 32 for end in ends)
 
 
-async def test_cancel_ends_waiting_reads_now(start):
+async def test_cancel_ends_waiting_reads_now(jumping_clock, start):
     peer = Flaky(FakePeer([FILE]))
     async with start(peer) as engine, trio.open_nursery() as nursery:
         reader = (await engine.locate(linked(FILE))).open()
@@ -163,7 +162,7 @@ async def test_cancel_ends_waiting_reads_now(start):
         assert engine.cancel() == 1
 
 
-async def test_a_cancelled_reader_does_not_kill_the_flight(start):
+async def test_a_cancelled_reader_does_not_kill_the_flight(jumping_clock, start):
     peer = Slow(FakePeer([FILE]), latency_s=2.0)
     async with start(peer) as engine, trio.open_nursery() as nursery:
         reader = (await engine.locate(linked(FILE))).open()
@@ -175,13 +174,13 @@ async def test_a_cancelled_reader_does_not_kill_the_flight(start):
         assert len(ranges) == 1
 
 
-async def test_a_name_that_everybody_lacks_is_not_found(start):
+async def test_a_name_that_everybody_lacks_is_not_found(jumping_clock, start):
     async with start(FakePeer([SMALL])) as engine:
         with pytest.raises(NotFoundError, match="fake://peer"):
             await engine.locate(FileRequest(FILE.sha1))
 
 
-async def test_a_name_that_somebody_silent_may_have_is_unreachable(start):
+async def test_a_name_that_somebody_silent_may_have_is_unreachable(jumping_clock, start):
     silent = Hanging(FakePeer([FILE], url="fake://silent"))
     async with start(FakePeer([SMALL]), silent) as engine:
         began = trio.current_time()
@@ -190,7 +189,7 @@ async def test_a_name_that_somebody_silent_may_have_is_unreachable(start):
         assert trio.current_time() - began <= 6
 
 
-async def test_a_bare_name_is_proven_before_its_first_byte(start):
+async def test_a_bare_name_is_proven_before_its_first_byte(jumping_clock, start):
     async with start(FakePeer([FILE])) as engine:
         located = await engine.locate(FileRequest(FILE.sha1))
         assert located.trust is Trust.CLAIMED
@@ -199,14 +198,14 @@ async def test_a_bare_name_is_proven_before_its_first_byte(start):
         assert (await engine.locate(FileRequest(FILE.sha1))).trust is Trust.PROVEN
 
 
-async def test_claims_are_refused_where_manifests_are_required(start):
+async def test_claims_are_refused_where_manifests_are_required(jumping_clock, start):
     async with start(FakePeer([FILE]), require_manifest=True) as engine:
         with pytest.raises(TrustRefusedError):
             await engine.locate(FileRequest(FILE.sha1))
         assert await read_all(engine, linked(FILE)) == FILE.data
 
 
-async def test_a_small_file_of_a_tree_is_read_as_soon_as_a_provider_is_found(start):
+async def test_a_small_file_of_a_tree_is_read_as_soon_as_a_provider_is_found(jumping_clock, start):
     async with start(Slow(FakePeer([SMALL]))) as engine:
         began = trio.current_time()
         assert await read_all(engine, FileRequest(SMALL.sha1, None, len(SMALL.data))) == SMALL.data
