@@ -46,7 +46,7 @@ class OpenFiles:
         if file := self.find(binding):  # somebody else was quicker
             stored.close()
             return _trusted(file, trust)
-        file = OpenFile(proof, stored, ProviderBook(proof.sha1, self._peers), trust)
+        file = OpenFile(proof, stored, ProviderBook(binding, self._peers), trust)
         self._files[binding] = file
         self._close_idle()
         return file

@@ -9,7 +9,7 @@ from typing import NoReturn
 import trio
 
 from ..core.manifest import Proof
-from ..core.model import Sha1
+from ..core.model import ManifestDigest, Sha1
 from ..core.request import Trust
 from ..core.wire import FileInfo
 from ..errors import NotFoundError, PeerError, PeerLacksError, PeerUnreachableError, UnreachableError
@@ -58,13 +58,15 @@ class Finder:
         self._on_found = on_found
         self.lookup_timeout_s = lookup_timeout_s
 
-    async def gather(self, sha1: Sha1, *, enough: Enough, along: Along | None = None) -> list[Answer]:
+    async def gather(
+        self, sha1: Sha1, manifest: ManifestDigest | None = None, *, enough: Enough, along: Along | None = None
+    ) -> list[Answer]:
         """Ask all peers at once; return when all have answered, or all that aren't resting and ``enough`` holds.
 
         ``along`` is run with each peer that has some of the file, at the same time as the peer is asked for its claim.
         Peers that answer later go on in the background and are forgotten: ``look_for_more`` finds them.
         """
-        peers = self._askable(sha1)
+        peers = self._askable(sha1, manifest)
         awake = {peer.url for peer in peers if not self._peers.is_resting(peer)}
         send, receive = trio.open_memory_channel[Answer](len(peers))
         for peer in peers:
@@ -106,8 +108,8 @@ class Finder:
             answers.append(await _describe(peer, sha1))
         return answers[0]
 
-    def _askable(self, sha1: Sha1) -> list[Peer]:
-        return [peer for peer in self._peers if self._peers.find_ban(peer, sha1) is None]
+    def _askable(self, sha1: Sha1, manifest: ManifestDigest | None) -> list[Peer]:
+        return [peer for peer in self._peers if self._peers.find_ban(peer, sha1, manifest) is None]
 
     def look_for_more(self, file: OpenFile) -> None:
         """Start looking for providers of ``file`` that aren't known yet, without waiting."""
@@ -116,7 +118,7 @@ class Finder:
     async def refresh(self, file: OpenFile) -> None:
         """Ask every peer that isn't known as a provider of ``file``, and enter those who are."""
         async with trio.open_nursery() as nursery:
-            for peer in self._askable(file.proof.sha1):
+            for peer in self._askable(file.proof.sha1, file.proof.manifest):
                 if not self._peers.is_resting(peer) and not file.providers.knows(peer):
                     nursery.start_soon(self._refresh_one, file, peer)
 

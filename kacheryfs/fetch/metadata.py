@@ -100,7 +100,7 @@ class Metadata:
             except PeerError as exc:
                 flight.words.append(str(exc))
                 if isinstance(exc, PeerLiedError):
-                    self._peers.ban(peer, file.proof.sha1, "it sent a false manifest")
+                    self._peers.ban(peer, file.proof.sha1, file.proof.manifest, "it sent a false manifest")
                 continue
             await trio.to_thread.run_sync(self._store.put_manifest_part, digest, data)
             return data

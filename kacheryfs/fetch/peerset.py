@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import trio
 
-from ..core.model import Sha1
+from ..core.model import ManifestDigest, Sha1
 from ..errors import PeerError, PeerUnreachableError
 from ..peers.peer import Peer
 from .tasks import Tasks
@@ -45,7 +45,7 @@ class PeerSet:
     def __init__(self, tasks: Tasks) -> None:
         self._tasks = tasks
         self._health: dict[str, _Health] = {}
-        self._bans: dict[tuple[str, Sha1], _Ban] = {}
+        self._bans: dict[tuple[str, Sha1, ManifestDigest | None], _Ban] = {}
         self._listeners: list[Callable[[], None]] = []
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -98,21 +98,26 @@ class PeerSet:
             health.is_resting = True
             self._tasks.start_soon(self._revive, health)
 
-    def ban(self, peer: Peer, sha1: Sha1, reason: str) -> None:
-        """Ask ``peer`` no more for this file for a while, twice as long each time."""
+    def ban(self, peer: Peer, sha1: Sha1, manifest: ManifestDigest | None, reason: str) -> None:
+        """Ask ``peer`` no more for this file under this manifest for a while, twice as long each time.
+
+        None: for what it claims of the bare name. What fails a stranger's false manifest may be the true bytes, so a
+        ban never holds for another manifest.
+        """
         now = trio.current_time()
-        old = self._bans.get((peer.url, sha1))
+        name = (peer.url, sha1, manifest)
+        old = self._bans.get(name)
         if old and old.until > now:
             return
         duration_s = min(old.duration_s * 2, LONGEST_BAN_S) if old else FIRST_BAN_S
         log.warning("%s is not asked for sha1 %s for %.0f s: %s", peer.url, sha1.short, duration_s, reason)
         if len(self._bans) > 10_000:
             self._bans = {name: ban for name, ban in self._bans.items() if ban.until > now}
-        self._bans[(peer.url, sha1)] = _Ban(now + duration_s, duration_s, reason)
+        self._bans[name] = _Ban(now + duration_s, duration_s, reason)
 
-    def find_ban(self, peer: Peer, sha1: Sha1) -> str | None:
-        """Return why ``peer`` is not asked for this file now, None where it may be."""
-        ban = self._bans.get((peer.url, sha1))
+    def find_ban(self, peer: Peer, sha1: Sha1, manifest: ManifestDigest | None = None) -> str | None:
+        """Return why ``peer`` is not asked for this file under this manifest now, None where it may be."""
+        ban = self._bans.get((peer.url, sha1, manifest))
         return ban.reason if ban and ban.until > trio.current_time() else None
 
     async def _greet(self, health: _Health) -> None:

@@ -47,5 +47,6 @@ class Prover:
         manifest = file.proof.manifest.short if file.proof.manifest else "its size"
         file.retired = f"the whole file has another SHA-1, so manifest {manifest} is not of it: its blocks were dropped"
         for peer in file.claimants:
-            self._peers.ban(peer, file.proof.sha1, "it claimed a false manifest")
+            for name in (None, file.proof.manifest):
+                self._peers.ban(peer, file.proof.sha1, name, "it claimed a false manifest")
         log.log(ClaimError.log_level, "sha1 %s: %s (%s)", file.proof.sha1.short, file.retired, error)

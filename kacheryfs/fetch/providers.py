@@ -9,7 +9,7 @@ import trio
 
 from ..core.choice import Candidate, choose
 from ..core.manifest import GROUP_BLOCKS
-from ..core.model import BlockRange, Sha1
+from ..core.model import Binding, BlockRange
 from ..peers.peer import Peer
 from .peerset import PeerSet
 
@@ -59,8 +59,8 @@ class Provider:
 class ProviderBook:
     """The providers of one file."""
 
-    def __init__(self, sha1: Sha1, peers: PeerSet) -> None:
-        self._sha1 = sha1
+    def __init__(self, binding: Binding, peers: PeerSet) -> None:
+        self._binding = binding
         self._peers = peers
         self._providers: dict[str, Provider] = {}
 
@@ -86,7 +86,7 @@ class ProviderBook:
             for provider in self._providers.values()
             if provider.lacks_until <= now
             and not self._peers.is_resting(provider.peer)
-            and self._peers.find_ban(provider.peer, self._sha1) is None
+            and self._find_ban(provider.peer) is None
         ]
 
     def choose(self, block: int, n_bytes: int, tried: Collection[str]) -> Provider | None:
@@ -105,6 +105,9 @@ class ProviderBook:
         index = choose(candidates, n_bytes)
         return None if index is None else usable[index]
 
+    def _find_ban(self, peer: Peer) -> str | None:
+        return self._peers.find_ban(peer, self._binding.sha1, self._binding.manifest)
+
     def words(self) -> list[str]:
         """Return what each peer said of this file, for the message of a read that fails."""
         if not len(self._peers):
@@ -112,7 +115,7 @@ class ProviderBook:
         return [f"{peer.url}: {self._word_of(peer)}" for peer in self._peers]
 
     def _word_of(self, peer: Peer) -> str:
-        if reason := self._peers.find_ban(peer, self._sha1):
+        if reason := self._find_ban(peer):
             return f"not asked, {reason}"
         if self._peers.is_resting(peer):
             return self._peers.last_word(peer)

@@ -42,9 +42,9 @@ class RootFinder:
             except PeerError as exc:
                 errors.append(exc)
                 if isinstance(exc, PeerLiedError):
-                    self._peers.ban(peer, sha1, str(exc))
+                    self._peers.ban(peer, sha1, manifest, str(exc))
 
-        answers = await self._finder.gather(sha1, enough=lambda _: bool(roots), along=fetch_from)
+        answers = await self._finder.gather(sha1, manifest, enough=lambda _: bool(roots), along=fetch_from)
         if roots:
             return roots[0], answers
         if not errors:

@@ -197,7 +197,8 @@ class Scheduler:
         if isinstance(error, PeerLackedGroupError):
             return
         if isinstance(error, PeerLiedError):
-            self._peers.ban(run.provider.peer, run.file.proof.sha1, str(error))
+            proof = run.file.proof
+            self._peers.ban(run.provider.peer, proof.sha1, proof.manifest, str(error))
         elif isinstance(error, PeerLacksError) and not run.provider.is_partial:
             run.provider.lacks_until = trio.current_time() + LACKS_FOR_S
         self._peers.note_failure(run.provider.peer, error)
