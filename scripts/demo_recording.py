@@ -114,7 +114,7 @@ def open_recording(path: Path, raw: RawFormat) -> Any:
 
 
 def guess_channels(path: Path, raw: RawFormat) -> int:
-    """Return the number of channels, of those that are usual and fill the file, at which neighbours in time agree best."""
+    """Return the number of channels, of the usual ones that fill the file, at which neighbours in time agree best."""
     n_bytes = path.stat().st_size
     fitting = [n for n in USUAL_CHANNELS if n_bytes % (n * np.dtype(raw.dtype).itemsize) == 0]
     samples = np.fromfile(path, raw.dtype, count=500_000).astype(np.float64)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..mount.engine import Engine, LocatedFile
 
 CHUNK_BYTES = 1024 * 1024
+N_CHUNKS_AHEAD = 4
 MAX_NAME_BYTES = 255
 
 
@@ -98,15 +99,25 @@ class Landing:
     async def _copy(self, located: LocatedFile, fd: int) -> Sha1:
         """Copy all of a file; returns the SHA-1 of what was written, so that a false claim shows."""
         hasher = hashlib.sha1()
-        reader = located.open()
-        try:
-            for start in range(0, located.size_bytes, CHUNK_BYTES):
-                data = bytes(await reader.read(start, CHUNK_BYTES))
-                await trio.to_thread.run_sync(_write, fd, data, start, hasher)
-                self.progress.advance(len(data))
-        finally:
-            reader.close()
+        send, receive = trio.open_memory_channel[tuple[int, bytes]](N_CHUNKS_AHEAD)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_read_all, located, send)
+            async with receive:
+                async for start, data in receive:
+                    await trio.to_thread.run_sync(_write, fd, data, start, hasher)
+                    self.progress.advance(len(data))
         return Sha1(hasher.digest())
+
+
+async def _read_all(located: LocatedFile, send: trio.MemorySendChannel[tuple[int, bytes]]) -> None:
+    """Read ahead of the writer: hashing and writing take as long as reading."""
+    reader = located.open()
+    try:
+        async with send:
+            for start in range(0, located.size_bytes, CHUNK_BYTES):
+                await send.send((start, bytes(await reader.read(start, CHUNK_BYTES))))
+    finally:
+        reader.close()
 
 
 def _write(fd: int, data: bytes, offset: int, hasher: Any) -> None:
