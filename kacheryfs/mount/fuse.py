@@ -10,6 +10,7 @@ import errno
 import functools
 import logging
 import os
+import socket
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, ParamSpec, TypeVar
 
@@ -20,6 +21,7 @@ from ..core.names import MAX_NAME_BYTES
 from ..errors import KacheryError
 from . import xattrs
 from .attributes import FIXED_TIME_NS, PREFERRED_READ_BYTES, Absent, Attributes
+from .handshake import improve_reply
 from .refusals import ReadOnlyRefusal
 from .vfs import Vfs
 
@@ -66,11 +68,6 @@ class Adapter(pyfuse3.Operations):
         self._vfs = vfs
         self._uid = os.getuid()
         self._gid = os.getgid()
-        self.ready = trio.Event()
-        """Set when the kernel and we have shaken hands: the mount can be used."""
-
-    def init(self) -> None:
-        self.ready.set()
 
     # names and attributes
 
@@ -181,6 +178,10 @@ def _absent(absent: Absent) -> pyfuse3.EntryAttributes:
     return entry
 
 
+INIT_BUFFER_BYTES = 64 * 1024
+"""The kernel refuses reads into less than 8 KiB; its first request has about 100 bytes."""
+
+
 class _LeftReaders(logging.Filter):
     """Keeps pyfuse3 from calling it an error that who waited for an answer was killed meanwhile."""
 
@@ -188,26 +189,52 @@ class _LeftReaders(logging.Filter):
         return os.strerror(errno.ENOENT) not in record.getMessage()
 
 
-def attach(adapter: Adapter, mountpoint: str, *, allow_other: bool) -> None:
-    """Mount; OSError-like RuntimeError where the kernel or fusermount3 refuses (its words go to stderr)."""
-    logging.getLogger("pyfuse3").addFilter(_LeftReaders())
-    options = {"ro", "nosuid", "nodev", "default_permissions", "fsname=kacheryfs", "subtype=kacheryfs"}
-    pyfuse3.init(adapter, mountpoint, options | ({"allow_other"} if allow_other else set()))
+class Link:
+    """The way to the kernel: libfuse at one end, /dev/fuse at the other, made in two steps.
 
+    libfuse first talks to a socket, across which its reply to the kernel's first request is improved (``handshake``).
+    Then the device takes the socket's place under the same number, and they talk to each other without us.
+    """
 
-async def serve() -> None:
-    """Answer the kernel until the file system is unmounted or ``stop_reading`` is called."""
-    await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
+    def __init__(self, adapter: Adapter, device: int) -> None:
+        """Take over ``device``: it is closed when the link is."""
+        logging.getLogger("pyfuse3").addFilter(_LeftReaders())
+        self._device = device
+        self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._libfuse_fd = theirs.detach()  # libfuse closes it
+        pyfuse3.init(adapter, f"/dev/fd/{self._libfuse_fd}", set())
+
+    async def shake_hands(self) -> None:
+        """Agree with the kernel; then requests can be served."""
+        await trio.lowlevel.wait_readable(self._device)
+        request = os.read(self._device, INIT_BUFFER_BYTES)
+        reply = await self._ask_libfuse(request)
+        os.write(self._device, improve_reply(request, reply))
+        os.dup2(self._device, self._libfuse_fd, inheritable=False)
+
+    async def _ask_libfuse(self, request: bytes) -> bytes:
+        with trio.socket.from_stdlib_socket(self._ours) as ours:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pyfuse3.main)
+                await ours.send(request)
+                reply = await ours.recv(INIT_BUFFER_BYTES)
+                nursery.cancel_scope.cancel()
+        return reply
+
+    async def serve(self) -> None:
+        """Answer the kernel until the file system is unmounted or ``stop_reading`` is called."""
+        await pyfuse3.main(min_tasks=MIN_TASKS, max_tasks=MAX_TASKS)
+
+    def close(self) -> None:
+        """Let go of the kernel: whoever comes to the mountpoint from now on meets ENOTCONN."""
+        os.close(self._device)
+        self._ours.close()
+        pyfuse3.close(unmount=False)
 
 
 def stop_reading() -> None:
     """Take no more requests; ``serve`` returns when those at hand are answered."""
     pyfuse3.terminate()
-
-
-def detach(*, unmount: bool) -> None:
-    """Let go of the kernel; without unmounting, whoever comes to the mountpoint meets ENOTCONN."""
-    pyfuse3.close(unmount=unmount)
 
 
 def drop_pages(inode: int) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import signal
 from dataclasses import dataclass, field
 
@@ -12,9 +11,9 @@ import trio
 
 from ..errors import MountError
 from . import fuse
-from .limits import lift_request_limit
+from .device import open_device
 from .mountpoint import prepare_mountpoint
-from .mounts import find_mount
+from .mounts import Mount, find_mount, unmount
 from .vfs import Vfs
 
 log = logging.getLogger(__name__)
@@ -61,45 +60,52 @@ async def run_mount(
     a fault of ours the mountpoint stays, dead (ENOTCONN): a tool that mirrors an empty folder would delete its copy.
     """
     where = await trio.to_thread.run_sync(prepare_mountpoint, mountpoint)
-    adapter = fuse.Adapter(vfs)
-    _attach(adapter, where, options)
+    device = await trio.to_thread.run_sync(lambda: open_device(where, allow_other=options.allow_other))
+    mount = find_mount(where)
+    link = _link(vfs, device, mount)
     mounted = Mounted(where)
     is_fault = False
     try:
-        await _serve(adapter, vfs, mounted, options, task_status)
+        await _shake_hands(link, where)
+        await _serve(link, vfs, mounted, options, task_status)
+    except MountError:
+        raise
     except Exception as exc:  # an outer edge: all that can be done is to leave the mountpoint dead, and to say so
         is_fault = True
         log.exception("the mount at %s ends by a fault", where)
         raise MountError(f"a fault of kacheryfs ended the mount at {where}; the log has the details") from exc
     finally:
         vfs.close_all()
-        fuse.detach(unmount=not is_fault)
+        link.close()
+        if not is_fault:
+            _unmount(mount)
         mounted.ended.set()
-    if not adapter.ready.is_set():
-        raise MountError(f"{where}: the kernel did not answer within {READY_TIMEOUT_S:g} s")
 
 
-def _attach(adapter: fuse.Adapter, where: str, options: MountOptions) -> None:
+def _link(vfs: Vfs, device: int, mount: Mount | None) -> fuse.Link:
     try:
-        fuse.attach(adapter, where, allow_other=options.allow_other)
+        return fuse.Link(fuse.Adapter(vfs), device)
     except RuntimeError as exc:
-        raise MountError(_why_not_mounted(where, options)) from exc
+        os.close(device)
+        _unmount(mount)
+        raise MountError(f"libfuse can't be used ({exc}): update the package fuse3") from exc
 
 
-def _why_not_mounted(where: str, options: MountOptions) -> str:
-    if not os.path.exists("/dev/fuse"):
-        return "this machine has no /dev/fuse: load the module fuse, or give it to the container (--device /dev/fuse)"
-    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        return "/dev/fuse can't be opened by you: ask the administrator"
-    if os.geteuid() != 0 and shutil.which("fusermount3") is None:
-        return "fusermount3 is missing: install the package fuse3"
-    if options.allow_other and os.geteuid() != 0:
-        return f"{where} can't be mounted: --allow-other needs the line user_allow_other in /etc/fuse.conf"
-    return f"{where} can't be mounted: the system refused (the line above, or the log, may say more)"
+async def _shake_hands(link: fuse.Link, where: str) -> None:
+    with trio.move_on_after(READY_TIMEOUT_S):
+        await link.shake_hands()
+        return
+    raise MountError(f"{where}: the kernel did not answer within {READY_TIMEOUT_S:g} s")
+
+
+def _unmount(mount: Mount | None) -> None:
+    """Take our mount away unless somebody did so already, who may have put another in its place."""
+    if mount is not None and find_mount(mount.mountpoint) == mount:
+        unmount(mount.mountpoint, is_lazy=True)
 
 
 async def _serve(
-    adapter: fuse.Adapter,
+    link: fuse.Link,
     vfs: Vfs,
     mounted: Mounted,
     options: MountOptions,
@@ -108,21 +114,16 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         if options.stops_on_signals:
             await nursery.start(_stop_on_signals, mounted)
-        nursery.start_soon(_answer_kernel, mounted, nursery.cancel_scope)
+        nursery.start_soon(_answer_kernel, link, mounted, nursery.cancel_scope)
         nursery.start_soon(_drop_retired, vfs)
-        with trio.move_on_after(READY_TIMEOUT_S):
-            await adapter.ready.wait()
-            await trio.to_thread.run_sync(_lift_limits, mounted.mountpoint)
-            task_status.started(mounted)
-            return
-        mounted.stop()
+        task_status.started(mounted)
 
 
-async def _answer_kernel(mounted: Mounted, whole: trio.CancelScope) -> None:
+async def _answer_kernel(link: fuse.Link, mounted: Mounted, whole: trio.CancelScope) -> None:
     """Serve until the end; then nothing else is left to do either."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_when_asked, mounted, nursery.cancel_scope)
-        await fuse.serve()
+        await link.serve()
         nursery.cancel_scope.cancel()
     whole.cancel()
 
@@ -146,9 +147,3 @@ async def _drop_retired(vfs: Vfs) -> None:
     """Have the kernel drop the pages of claims that were proven false, by a thread, since that may wait for reads."""
     async for inode in vfs.retired:
         await trio.to_thread.run_sync(fuse.drop_pages, inode)
-
-
-def _lift_limits(where: str) -> None:
-    mount = find_mount(where)
-    if mount is not None:
-        lift_request_limit(mount.minor)

@@ -1,10 +1,11 @@
-"""What stands under the Vfs and beside it: inodes, mountinfo, the adapter's answers, the limit of waiting reads."""
+"""What stands under the Vfs and beside it: inodes, mountinfo, the adapter's answers, the handshake with the kernel."""
 
 from __future__ import annotations
 
 import errno
 import logging
 import os
+import struct
 from pathlib import Path
 
 import pyfuse3
@@ -16,8 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from mountfakes import Shown, digest_of
 
 from kacheryfs.errors import MountError, NotFoundError, TimedOutError
-from kacheryfs.mount import limits
+from kacheryfs.mount.device import open_device, why_not_mounted
 from kacheryfs.mount.fuse import Adapter, answered
+from kacheryfs.mount.handshake import improve_reply
 from kacheryfs.mount.inodes import Inodes
 from kacheryfs.mount.mountpoint import prepare_mountpoint, resolve_mountpoint
 from kacheryfs.mount.mounts import Mount, parse_mountinfo
@@ -181,44 +183,83 @@ async def test_no_handler_lacks_its_answer() -> None:
     """Every handler is wrapped: an exception that leaves one kills the mount."""
     own = {name for name in vars(Adapter) if not name.startswith("_") and callable(getattr(Adapter, name))}
     plain = {name for name in own if not hasattr(getattr(Adapter, name), "__wrapped__")}
-    assert plain == {"init", "forget", "getxattr"}  # these raise nothing else, forget nothing at all
+    assert plain == {"forget", "getxattr"}  # these raise nothing else, forget nothing at all
 
 
 async def test_forgetting_the_unknown_raises_nothing(shown: Shown) -> None:
     await Adapter(shown.vfs).forget([(99, 1), (1, 5)])
 
 
-# the limit of waiting reads
+# the kernel's first request, as kernel 6.18 sent it, and libfuse 3.14's reply
+
+REQUEST = struct.pack("=IIQQIIII", 104, 26, 2, 0, 0, 0, 0, 0) + struct.pack("=IIII48x", 7, 45, 131072, 0x73FFFFFB)
+REPLY = struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIIIHHI36x", 7, 31, 131072, 0x4040B029, 0, 0, 1 << 20)
 
 
-@pytest.fixture
-def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for name in ("max_background", "congestion_threshold"):
-        (tmp_path / "41").mkdir(exist_ok=True)
-        (tmp_path / "41" / name).write_text("12")
-    (tmp_path / "allowed").write_text("700\n")
-    monkeypatch.setattr(limits, "CONNECTIONS", tmp_path)
-    monkeypatch.setattr(limits, "USER_LIMIT", tmp_path / "allowed")
-    return tmp_path
+def test_the_kernel_is_told_that_lookups_may_come_together_and_many_reads_wait() -> None:
+    improved = improve_reply(REQUEST, REPLY)
+    length, flags, background, congestion = (
+        *struct.unpack_from("=I", improved),
+        *struct.unpack_from("=IHH", improved, 28),
+    )
+    assert length == len(improved) == len(REPLY)
+    assert flags == 0x4040B029 | 1 << 18
+    assert (background, congestion) == (4096, 4096)
+    assert (improved[:28], improved[36:]) == (REPLY[:28], REPLY[36:])
 
 
-@pytest.mark.parametrize(("uid", "limit"), [(0, "4096"), (1000, "700")])
-def test_the_limit_is_lifted_as_far_as_allowed(
-    connections: Path, monkeypatch: pytest.MonkeyPatch, uid: int, limit: str
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
-    limits.lift_request_limit(41)
-    assert (connections / "41/max_background").read_text() == limit
-    assert (connections / "41/congestion_threshold").read_text() == limit
+def test_a_kernel_that_does_not_offer_parallel_lookups_is_not_asked_for_them() -> None:
+    old = bytearray(REQUEST)
+    struct.pack_into("=I", old, 52, 0x3FB)
+    assert struct.unpack_from("=I", improve_reply(bytes(old), REPLY), 28) == (0x4040B029,)
 
 
-def test_a_limit_that_can_not_be_lifted_is_told(
-    connections: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with caplog.at_level(logging.INFO):
-        limits.lift_request_limit(42)
-    assert "can slow others" in caplog.text
+@pytest.mark.parametrize(
+    ("request_", "reply"),
+    [
+        (b"", REPLY),
+        (REQUEST[:40], REPLY),
+        (REQUEST[:4] + b"\x01" + REQUEST[5:], REPLY),
+        (REQUEST, b""),
+        (REQUEST, REPLY[:4] + struct.pack("=i", -71) + REPLY[8:16]),
+        (REQUEST, REPLY[:4] + struct.pack("=i", -71) + REPLY[8:]),
+    ],
+)
+def test_a_handshake_that_fails_is_a_mount_error(request_: bytes, reply: bytes) -> None:
+    with pytest.raises(MountError):
+        improve_reply(request_, reply)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        (
+            "fusermount3: option allow_other only allowed if 'user_allow_other' is set in /etc/fuse.conf\n",
+            "ask the adm",
+        ),
+        ("fusermount3: failed to open /dev/fuse: Permission denied\n", "can't be opened by you"),
+        (
+            "fusermount3: a warning\nfusermount3: mount failed: Operation not permitted\n",
+            "/mp can't be mounted: mount fa",
+        ),
+        ("", "gave no reason"),
+    ],
+)
+def test_why_a_mount_is_refused_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch, stderr: str, words: str) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: True)
+    assert words in why_not_mounted("/mp", stderr)
+    assert "\n" not in why_not_mounted("/mp", stderr)
+
+
+def test_a_machine_without_fuse_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os.path, "exists", lambda path: False)
+    assert "--device /dev/fuse" in why_not_mounted("/mp", "fusermount3: fuse device not found")
+
+
+def test_a_missing_fusermount_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(MountError, match="install the package fuse3"):
+        open_device(str(tmp_path), allow_other=False)
 
 
 def test_a_vfs_needs_no_event_loop_to_be_made(shown: Shown) -> None:
