@@ -52,7 +52,9 @@ class LocalFiles:
             return GroupedProof(root)
         if isinstance(info.manifest, Sha1) and (chunks := self._find_chunks(sha1, info.manifest)):
             return chunks
-        return WholeProof(sha1, info.size_bytes) if info.size_bytes <= MAX_BLOCK_BYTES else None
+        if info.size_bytes > MAX_BLOCK_BYTES or is_falsely_empty(sha1, info.size_bytes):
+            return None
+        return WholeProof(sha1, info.size_bytes)
 
     def find_root(self, digest: Blake3) -> Root | None:
         data = self._store.find_manifest_part(digest) or self._catalog.find_manifest_part(digest)
@@ -76,3 +78,8 @@ def proof_by_sha1(sha1: Sha1, size_bytes: int | None) -> Proof | None:
     if size_bytes is None or size_bytes > BLOCK_BYTES:
         return None
     return WholeProof(sha1, size_bytes)
+
+
+def is_falsely_empty(sha1: Sha1, size_bytes: int) -> bool:
+    """Return whether ``sha1`` is said to be an empty file's and isn't: there is no block that could be found wrong."""
+    return size_bytes == 0 and sha1 != Sha1.of(b"")

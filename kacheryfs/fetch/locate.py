@@ -15,10 +15,10 @@ from ..core.legacy import decode_legacy_manifest
 from ..core.manifest import GroupedProof, Proof, WholeProof
 from ..core.model import Blake3, ManifestDigest, Sha1
 from ..core.request import FileRequest, Trust
-from ..errors import ClaimError, TrustRefusedError
+from ..errors import ClaimError, ProofError, TrustRefusedError
 from .files import OpenFiles
 from .finder import Answer, Finder, enter, raise_missing
-from .local import LocalFiles, proof_by_sha1
+from .local import LocalFiles, is_falsely_empty, proof_by_sha1
 from .located import Located, LocatedFile, LocatedOriginal
 from .metadata import check_root
 from .openfile import OpenFile
@@ -75,6 +75,7 @@ class Locator:
         if manifest is not None:
             return self._located(await self._open_linked(request, manifest), Trust.LINKED)
         if proof := proof_by_sha1(request.sha1, size_bytes):
+            _refuse_falsely_empty(proof)
             file = await self._files.open(proof, Trust.LINKED)
             self._finder.look_for_more(file)
             return self._located(file, Trust.LINKED)
@@ -88,6 +89,7 @@ class Locator:
     async def _open_linked(self, request: FileRequest, manifest: ManifestDigest) -> OpenFile:
         answers: list[Answer] = []
         proof = await self._proof_of(request, manifest, answers)
+        _refuse_falsely_empty(proof)
         file = await self._files.open(proof, Trust.LINKED)
         for answer in answers:
             if answer.has_some:
@@ -119,7 +121,7 @@ class Locator:
         if not claims:
             raise_missing(request.sha1, answers)
         sizes = Counter(answer.info.size_bytes for answer in claims if answer.info)
-        for size_bytes in _provable(sizes, self._limit_bytes):
+        for size_bytes in _provable(request.sha1, sizes, self._limit_bytes):
             file = await self._files.open(WholeProof(request.sha1, size_bytes), Trust.CLAIMED)
             self._enter_claims(file, claims)
             if len(sizes) == 1 or await self._can_be_proven(file):
@@ -185,9 +187,15 @@ class Locator:
         return False
 
 
-def _provable(sizes: Counter[int], limit_bytes: int) -> list[int]:
+def _provable(sha1: Sha1, sizes: Counter[int], limit_bytes: int) -> list[int]:
     """Return the sizes that the SHA-1 alone can prove, most claimed first: an absurd claim can't hide a small file."""
-    return [size_bytes for size_bytes, _ in sizes.most_common() if size_bytes <= limit_bytes]
+    claimed = [size_bytes for size_bytes, _ in sizes.most_common()]
+    return [size for size in claimed if size <= limit_bytes and not is_falsely_empty(sha1, size)]
+
+
+def _refuse_falsely_empty(proof: Proof) -> None:
+    if is_falsely_empty(proof.sha1, proof.layout.size_bytes):
+        raise ProofError(f"sha1 {proof.sha1.short}: it is not an empty file's, as its link or folder says")
 
 
 def _fits(answer: Answer, request: FileRequest) -> bool:
