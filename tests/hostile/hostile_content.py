@@ -1,4 +1,4 @@
-"""What the hostile world is about: a file, its forgery, a folder; and whether anything wrong of them lies in a store."""
+"""What the hostile world is about: a file, its forgery, a folder; and what of them lies in a store."""
 
 from __future__ import annotations
 

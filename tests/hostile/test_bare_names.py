@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -52,9 +52,9 @@ async def serving_folder(folder: Path) -> AsyncIterator[Served]:
         store.close()
 
 
-async def until_found_out(engine, url):
+async def until(holds):
     with trio.fail_after(20):
-        while engine.peers.find_ban(engine.peers.find(url), FILE.sha1) is None:
+        while not holds():  # noqa: ASYNC110 - the engine announces to nobody that it has found a lie out
             await trio.sleep(0.1)
 
 
@@ -63,9 +63,9 @@ async def test_a_small_file_is_proven_before_the_first_byte(start, tmp_path, jum
         with pytest.raises(KacheryError):
             await read_all(engine, BARE_SMALL)
     assert wrong_in_store(tmp_path / "bob" / "store") == []
-    async with Liar(FakePeer(ALL)).running() as good, Liar(FakePeer([SMALL_FORGERY])).running() as url:
-        async with start(url, good) as engine:
-            assert await read_all(engine, BARE_SMALL) == SMALL.data
+    liar, honest = Liar(FakePeer([SMALL_FORGERY])), Liar(FakePeer(ALL))
+    async with liar.running() as url, honest.running() as good, start(url, good) as engine:
+        assert await read_all(engine, BARE_SMALL) == SMALL.data
     assert wrong_in_store(tmp_path / "bob" / "store") == []
 
 
@@ -79,14 +79,14 @@ async def test_no_false_size_hides_a_small_file_that_an_honest_peer_has(size, st
 
 
 async def test_a_large_file_is_not_read_while_claims_disagree_and_the_error_names_who_said_what(start, jumping_clock):
-    async with Liar(FakePeer([FORGERY])).running() as url, Liar(FakePeer(ALL)).running() as good:
-        async with start(url, good, **TIGHT) as engine:
-            with pytest.raises(ClaimError) as caught:
-                await engine.locate(BARE)
-            words = str(caught.value)
-            assert f"{url}: {len(FILE.data)} bytes, {FORGERY.binding.manifest.short}" in words
-            assert f"{good}: {len(FILE.data)} bytes, {FILE.binding.manifest.short}" in words
-            assert await read_all(engine, LINKED) == FILE.data
+    liar, honest = Liar(FakePeer([FORGERY])), Liar(FakePeer(ALL))
+    async with liar.running() as url, honest.running() as good, start(url, good, **TIGHT) as engine:
+        with pytest.raises(ClaimError) as caught:
+            await engine.locate(BARE)
+        words = str(caught.value)
+        assert f"{url}: {len(FILE.data)} bytes, {FORGERY.binding.manifest.short}" in words
+        assert f"{good}: {len(FILE.data)} bytes, {FILE.binding.manifest.short}" in words
+        assert await read_all(engine, LINKED) == FILE.data
 
 
 async def test_a_lie_on_which_all_agree_is_found_out_when_the_file_is_complete(start, tmp_path, jumping_clock):
@@ -96,7 +96,7 @@ async def test_a_lie_on_which_all_agree_is_found_out_when_the_file_is_complete(s
         reader = located.open()
         with suppress(ClaimError):  # it may be found out before the read is answered
             await reader.read(0, len(FILE.data))
-        await until_found_out(engine, url)
+        await until(lambda: engine.peers.find_ban(engine.peers.find(url), FILE.sha1))
         assert located.present_bytes() == 0
         with pytest.raises(ClaimError):
             await reader.read(0, 1)
@@ -124,9 +124,7 @@ async def test_a_strangers_link_that_was_read_whole_leaves_nothing(start, tmp_pa
         reader = located.open()
         with suppress(ClaimError):
             await reader.read(0, len(FILE.data))
-        with trio.fail_after(20):
-            while located.present_bytes():
-                await trio.sleep(0.1)
+        await until(lambda: not located.present_bytes())
         reader.close()
     assert wrong_in_store(tmp_path / "bob" / "store") == []
 
@@ -164,9 +162,11 @@ async def test_a_peer_repeats_no_claims(start, tmp_path, jumping_clock):
 async def test_what_was_read_among_liars_is_right_at_a_third_peer(with_good, start, tmp_path, jumping_clock):
     lying = Liar(FakePeer(ALL), {path: changes(flips_last_bit) for path in ("/sha1/", "/manifest/")})
     forging = Liar(FakePeer([FORGERY, SMALL_FORGERY]))
-    async with lying.running() as one, forging.running() as two, Liar(FakePeer(ALL)).running() as good:
-        async with start(one, two, *([good] if with_good else []), **({} if with_good else TIGHT)) as engine:
-            assert wrong_reads(await read_everything(engine)) == []
+    async with AsyncExitStack() as stack:
+        liars = [lying, forging, *([Liar(FakePeer(ALL))] if with_good else [])]
+        urls = [await stack.enter_async_context(liar.running()) for liar in liars]
+        engine = await stack.enter_async_context(start(*urls, **({} if with_good else TIGHT)))
+        assert wrong_reads(await read_everything(engine)) == []
     assert wrong_in_store(tmp_path / "bob" / "store") == []
     async with serving_folder(tmp_path / "bob") as server:
         have = wire.parse_have((await server.ask(wire.have_path([salted(FILE.sha1)]))).body, 1)

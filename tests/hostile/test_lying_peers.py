@@ -46,11 +46,12 @@ from liar import (
     unrelated_bytes,
 )
 
+from kacheryfs.core.manifest import build
 from kacheryfs.core.model import Sha1
 from kacheryfs.core.request import FileRequest
 from kacheryfs.core.tree import Tree, encode_tree
 from kacheryfs.core.wire import fan_out
-from kacheryfs.errors import KacheryError, ProofError, TimedOutError
+from kacheryfs.errors import ProofError, TimedOutError
 from kacheryfs.fetch.engine import Engine
 
 pytestmark = pytest.mark.expects_warnings
@@ -242,6 +243,25 @@ async def test_a_folder_that_says_another_size_than_the_manifest_is_refused(star
         for size_bytes in (0, 1, len(FILE.data) - 1, len(FILE.data) + 1, 2**50):
             with pytest.raises(ProofError, match="manifest says"):
                 await engine.locate(FileRequest(FILE.sha1, FILE.binding.manifest, size_bytes))
+
+
+async def test_no_name_of_something_reads_as_an_empty_file(start, jumping_clock):
+    """An empty file has no block that could be found wrong: its SHA-1 alone tells."""
+    hollow_root, _ = build(0, FILE.sha1, [])
+    hollow_legacy = FakeFile.of(json.dumps({"size": 0, "sha1": str(FILE.sha1), "chunks": []}).encode())
+    hollow = FakeFile(b"", FILE.sha1, hollow_root, ())
+    requests = [
+        FileRequest(FILE.sha1),
+        FileRequest(FILE.sha1, None, 0),
+        FileRequest(FILE.sha1, hollow_root.digest),
+        FileRequest(FILE.sha1, hollow_legacy.sha1),
+    ]
+    liar = Liar(FakePeer([hollow, hollow_legacy]), {"/v1/have": says_json(b'{"have": [true]}')})
+    async with among(start, liar, with_good=False) as engine:
+        for request in requests:
+            with pytest.raises(ProofError):
+                await engine.locate(request)
+        assert await read_all(engine, FileRequest(Sha1.of(b""), None, 0)) == b""
 
 
 ENTRY = b'{"size": 1, "sha1": "%s"}' % str(SMALL.sha1).encode()
