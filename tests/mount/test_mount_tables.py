@@ -193,16 +193,13 @@ async def test_forgetting_the_unknown_raises_nothing(shown: Shown) -> None:
 # the kernel's first request, as kernel 6.18 sent it, and libfuse 3.14's reply
 
 REQUEST = struct.pack("=IIQQIIII", 104, 26, 2, 0, 0, 0, 0, 0) + struct.pack("=IIII48x", 7, 45, 131072, 0x73FFFFFB)
-REPLY = struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIIIHHI36x", 7, 31, 131072, 0x4040B029, 0, 0, 1 << 20)
+REPLY = struct.pack("=IiQ", 80, 0, 2) + struct.pack("=IIIIHHI40x", 7, 31, 131072, 0x4040B029, 0, 0, 1 << 20)
 
 
 def test_the_kernel_is_told_that_lookups_may_come_together_and_many_reads_wait() -> None:
     improved = improve_reply(REQUEST, REPLY)
-    length, flags, background, congestion = (
-        *struct.unpack_from("=I", improved),
-        *struct.unpack_from("=IHH", improved, 28),
-    )
-    assert length == len(improved) == len(REPLY)
+    flags, background, congestion = struct.unpack_from("=IHH", improved, 28)
+    assert len(improved) == len(REPLY) == 80
     assert flags == 0x4040B029 | 1 << 18
     assert (background, congestion) == (4096, 4096)
     assert (improved[:28], improved[36:]) == (REPLY[:28], REPLY[36:])
