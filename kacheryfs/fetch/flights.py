@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import trio
 
 from ..core.manifest import VerifiedBlock
-from ..errors import KacheryError
 
 
 class FlightState(enum.Enum):
@@ -18,12 +17,12 @@ class FlightState(enum.Enum):
     RUNNING = "running"
     STALLED = "stalled"
     LANDED = "landed"
-    FAILED = "failed"
+    DROPPED = "dropped"
 
 
 @dataclass(eq=False, slots=True)
 class Flight:
-    """One block's fetch. Invariant: it is in its file's table until it has landed or failed."""
+    """One block's fetch. Invariant: it is in its file's table until it has landed or was dropped."""
 
     block: int
     is_demand: bool
@@ -36,14 +35,8 @@ class Flight:
     """The URLs of the peers that failed at it, or are overdue, since it was last stalled."""
     landed: VerifiedBlock | None = None
     """The block itself, only where the store could not keep it."""
-    error: KacheryError | None = None
 
     def land(self, block: VerifiedBlock | None) -> None:
         self.landed = block
         self.state = FlightState.LANDED
-        self.done.set()
-
-    def fail(self, error: KacheryError) -> None:
-        self.error = error
-        self.state = FlightState.FAILED
         self.done.set()

@@ -11,6 +11,7 @@ from ..core.choice import Candidate, choose
 from ..core.manifest import GROUP_BLOCKS
 from ..core.model import Binding, BlockRange
 from ..peers.peer import Peer
+from .loads import Loads
 from .peerset import PeerSet
 
 PRESENCE_FRESH_S = 2.0
@@ -32,7 +33,6 @@ class Provider:
 
     peer: Peer
     is_partial: bool
-    queued_bytes: int = 0
     lacks_until: float = 0.0
     presence: dict[int, Presence] = field(default_factory=dict)
 
@@ -89,16 +89,20 @@ class ProviderBook:
             and self._find_ban(provider.peer) is None
         ]
 
-    def choose(self, block: int, n_bytes: int, tried: Collection[str]) -> Provider | None:
-        """Return the provider that should deliver ``block`` first, none of those whose URLs were tried."""
+    def choose(self, block: int, n_bytes: int, tried: Collection[str], loads: Loads) -> Provider | None:
+        """Return the provider that should deliver ``block`` first, none of those whose URLs were tried.
+
+        One that has enough to do is returned only where all others have, too.
+        """
         now = trio.current_time()
         usable = [p for p in self.usable() if p.peer.url not in tried and p.may_have(block, now)]
+        usable = [p for p in usable if not loads.of(p.peer).is_full] or usable
         candidates = [
             Candidate(
                 index,
                 provider.peer.stats.round_trip_s,
                 provider.peer.stats.rate_bytes_per_s,
-                provider.queued_bytes,
+                loads.of(provider.peer).n_bytes,
             )
             for index, provider in enumerate(usable)
         ]

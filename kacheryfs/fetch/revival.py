@@ -35,7 +35,7 @@ class Revival:
     async def revive_stalled(self) -> None:
         """Try stalled flights again: at once when a peer comes or comes back, else every few seconds."""
         while True:
-            await self._scheduler.stalled_now.wait()
+            await self._scheduler.stalled.wait_for_any()
             with trio.move_on_after(LOOK_EVERY_S):
                 await self._changed.wait()
             self._changed = trio.Event()
@@ -44,7 +44,7 @@ class Revival:
     async def _revive(self) -> None:
         limit = trio.CapacityLimiter(8)
         async with trio.open_nursery() as nursery:
-            for file in self._scheduler.stalled_files():
+            for file in self._scheduler.stalled.files():
                 nursery.start_soon(self._revive_one, file, limit)
 
     async def _revive_one(self, file: OpenFile, limit: trio.CapacityLimiter) -> None:

@@ -16,6 +16,8 @@ RUN_S = 0.5
 """A run is no longer than its provider delivers in this time: a slow one holds few blocks up."""
 OVERDUE_S = 1.0
 """A run that landed nothing for this time beyond four times what was expected: others are asked too."""
+MAX_OVERDUE_S = 10.0
+"""However slow a provider is known to be, this is when others are asked, who may have come since it was chosen."""
 
 
 class Run:
@@ -29,7 +31,9 @@ class Run:
         self.n_bytes = len(file.layout.bytes_of(blocks))
         self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
         self.progress_at = trio.current_time()
-        self.landed: set[int] = set()
+        self.flights = [file.flights[block] for block in blocks]
+        """What it carries; by the time it ends the file's table may hold another flight of the same block."""
+        self.has_landed = False
 
 
 def run_bytes(provider: Provider) -> int:
@@ -43,4 +47,4 @@ def overdue_s(run: Run) -> float:
     stats = run.provider.peer.stats
     batch_bytes = min(run.buffer_bytes, run.n_bytes)
     rate = stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
-    return OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate)
+    return min(OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate), MAX_OVERDUE_S)

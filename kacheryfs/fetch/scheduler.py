@@ -11,32 +11,37 @@ methods, between two awaits, so nothing here needs a lock.
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 
 import trio
 
 from ..core.manifest import VerifiedBlock
 from ..core.plan import grow_run
-from ..errors import KacheryError, PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
+from ..errors import PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
 from .flights import Flight, FlightState
+from .loads import Loads
 from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
-from .providers import LACKS_FOR_S
+from .providers import LACKS_FOR_S, Provider
 from .runs import Run, overdue_s, run_bytes
+from .stalled import Stalled
 from .tasks import Tasks
 from .transfer import Transfer
 
 log = logging.getLogger(__name__)
 
-MAX_RUNS = 32
+MAX_RUNS = 48
 """Runs at once; each holds a buffer of 1 MiB, or of one block where blocks are larger."""
 MAX_AHEAD_RUNS = 8
 """Of these, begun for readahead: the rest is kept for demand."""
 MAX_BUFFER_BYTES = 96 * 1024 * 1024
 """Of all runs together: small files proven whole, and legacy chunks, take up to 64 MiB each."""
-MAX_QUEUED_HINTS = 512
+MAX_QUEUED_HINTS = 4096
+"""The windows of 64 streams, at half a KB a block."""
+_BUFFERS = ""
+"""Under this, and not a peer's URL, is parked what waits for buffers."""
 
 Queued = tuple[OpenFile, Flight]
 
@@ -61,25 +66,24 @@ class Scheduler:
         self._on_progress = on_progress
         self._demand: deque[Queued] = deque()
         self._ahead: deque[Queued] = deque()
-        self._stalled: list[Queued] = []
-        self.stalled_now = trio.Event()
+        self._parked: defaultdict[str, deque[Queued]] = defaultdict(deque)
+        self._loads = Loads()
+        self.stalled = Stalled()
         self.runs: set[Run] = set()
 
     # -- what readers call -------------------------------------------------------------------------------------------
 
     async def ensure(self, file: OpenFile, blocks: Iterable[int]) -> dict[int, VerifiedBlock]:
         """Wait until every block is in the store; return those that the store could not keep. No deadline here."""
+        file.check_not_retired()
         flights = [self._join(file, block) for block in blocks]
-        self._pump()
         try:
+            self._pump()
             for flight in flights:
                 await flight.done.wait()
         finally:
             for flight in flights:
                 flight.waiters -= 1
-        for flight in flights:
-            if flight.error:
-                raise type(flight.error)(*flight.error.args) from flight.error
         return {flight.block: flight.landed for flight in flights if flight.landed}
 
     def hint(self, file: OpenFile, blocks: Iterable[int]) -> None:
@@ -87,13 +91,13 @@ class Scheduler:
         for block in blocks:
             if len(self._ahead) >= MAX_QUEUED_HINTS:
                 break
-            if block not in file.flights and not file.stored.is_present(block):
-                file.flights[block] = flight = Flight(block, is_demand=False)
-                self._ahead.append((file, flight))
+            if block in file.flights or file.stored.is_present(block) or self._memory.find(file.binding, block):
+                continue
+            file.flights[block] = flight = Flight(block, is_demand=False)
+            self._ahead.append((file, flight))
         self._pump()
 
     def _join(self, file: OpenFile, block: int) -> Flight:
-        file.check_not_retired()
         flight = file.flights.get(block)
         if flight is None:
             flight = file.flights[block] = Flight(block, is_demand=True)
@@ -111,53 +115,68 @@ class Scheduler:
         self._pump_queue(self._demand, MAX_RUNS)
         self._pump_queue(self._ahead, MAX_AHEAD_RUNS)
 
-    def _pump_queue(self, queue: deque[Queued], max_runs: int) -> None:
+    def _pump_parked(self, ended: Run) -> None:
+        for name in (ended.provider.peer.url, _BUFFERS):
+            if name in self._parked:
+                self._pump_queue(self._parked[name], MAX_RUNS, name)
+                if not self._parked[name]:
+                    del self._parked[name]
+
+    def _pump_queue(self, queue: deque[Queued], max_runs: int, name: str | None = None) -> None:
+        """Start what can be started; ``name`` is what those of a parked queue wait for."""
         while queue and len(self.runs) < max_runs:
             file, flight = queue[0]
-            if flight.state is not FlightState.PENDING or (queue is self._ahead and flight.is_demand):
-                queue.popleft()  # it went with an earlier run, or stands in the other queue too
-            elif flight.is_demand and not flight.waiters:
-                queue.popleft()
-                self._drop(file, flight)
-            elif not self._start_run(file, flight):
-                break
-            else:
-                queue.popleft()
+            if flight.state is FlightState.PENDING and (flight.is_demand or queue is self._ahead):
+                lacking = self._start(file, flight)
+                if lacking is not None and (lacking == name or queue is self._ahead):
+                    break
+                if lacking is not None:
+                    self._parked[lacking].append((file, flight))
+            queue.popleft()  # also what went with an earlier run, or stands in the other queue too
 
-    def _start_run(self, file: OpenFile, flight: Flight) -> bool:
-        """Start a run, or stall or drop the flight where there is no provider; False: no buffer is free now."""
-        block_bytes = file.layout.block_bytes
-        provider = file.providers.choose(flight.block, block_bytes, flight.tried)
+    def _start(self, file: OpenFile, flight: Flight) -> str | None:
+        """Start a run, or drop or stall the flight; return what is lacking where it must wait."""
+        if flight.is_demand and not flight.waiters:
+            self._drop(file, flight)
+            return None
+        provider = file.providers.choose(flight.block, file.layout.block_bytes, flight.tried, self._loads)
         if provider is None:
             self._stall(file, flight)
-            return True
-        max_blocks = max(run_bytes(provider) // block_bytes, 1)
-        blocks = grow_run(flight.block, lambda block: _is_pending(file, block), max_blocks)
+            return None
+        if self._loads.of(provider.peer).is_full:
+            return provider.peer.url
+        return None if self._start_run(file, flight, provider) else _BUFFERS
+
+    def _start_run(self, file: OpenFile, flight: Flight, provider: Provider) -> bool:
+        """Start a run that begins with ``flight``; False: no buffer is free now."""
+        max_blocks = max(run_bytes(provider) // file.layout.block_bytes, 1)
+        blocks = grow_run(flight.block, lambda block: _may_follow(file, block, provider), max_blocks)
         run = Run(file, provider, blocks, is_demand=flight.is_demand)
         held = sum(other.buffer_bytes for other in self.runs)
         if self.runs and held + run.buffer_bytes > MAX_BUFFER_BYTES:
             return False
-        for block in blocks:
-            file.flights[block].state = FlightState.RUNNING
-            file.flights[block].runs += 1
+        for carried in run.flights:
+            carried.state = FlightState.RUNNING
+            carried.runs += 1
         self.runs.add(run)
-        provider.queued_bytes += run.n_bytes
+        self._loads.add(provider.peer, run.n_bytes)
         self._tasks.start_soon(self._fly, run)
         return True
 
     def _stall(self, file: OpenFile, flight: Flight) -> None:
-        if not flight.waiters:
-            self._drop(file, flight)
-        elif not flight.runs:
-            flight.state = FlightState.STALLED
-            self._stalled.append((file, flight))
-            self.stalled_now.set()
-        else:
+        if flight.runs:
             flight.state = FlightState.RUNNING  # overdue, and nobody else to ask: the first run goes on
+        elif flight.waiters:
+            self.stalled.add(file, flight)
+        else:
+            self._drop(file, flight)
 
     def _drop(self, file: OpenFile, flight: Flight) -> None:
-        if not flight.runs:
-            file.flights.pop(flight.block, None)
+        if flight.runs:
+            flight.state = FlightState.RUNNING  # it lands, or fails, with them
+        else:
+            flight.state = FlightState.DROPPED
+            del file.flights[flight.block]
 
     # -- runs --------------------------------------------------------------------------------------------------------
 
@@ -173,20 +192,21 @@ class Scheduler:
             error = PeerError(f"{run.provider.peer.url}: internal error, {type(exc).__name__} (see the log)")
         finally:
             self.runs.discard(run)
-            run.provider.queued_bytes -= run.n_bytes
+            self._loads.remove(run.provider.peer, run.n_bytes)
         if error is None:
             self._peers.note_success(run.provider.peer)
         else:
             self._blame(run, error)
         self._requeue_unlanded(run, error)
-        if run.landed:
+        if run.has_landed:
             self._on_progress(run.file)
+        self._pump_parked(run)
         self._pump()
 
     def _land(self, run: Run, block: int, unstored: VerifiedBlock | None) -> None:
         run.progress_at = trio.current_time()
-        run.landed.add(block)
-        if unstored:
+        run.has_landed = True
+        if unstored and not run.file.retired:
             self._memory.put(run.file.binding, unstored)
         flight = run.file.flights.pop(block, None)
         if flight:
@@ -204,9 +224,8 @@ class Scheduler:
         self._peers.note_failure(run.provider.peer, error)
 
     def _requeue_unlanded(self, run: Run, error: PeerError | None) -> None:
-        for block in run.blocks:
-            flight = run.file.flights.get(block)
-            if block in run.landed or flight is None:
+        for flight in run.flights:
+            if flight.state is FlightState.LANDED:
                 continue
             flight.runs -= 1
             if error is not None:
@@ -225,51 +244,38 @@ class Scheduler:
         flight.state, flight.is_demand = FlightState.PENDING, True
         self._demand.append((file, flight))
 
-    # -- what Revival and Prover call --------------------------------------------------------------------------------
-
-    def stalled_files(self) -> list[OpenFile]:
-        """Return the files of which somebody waits for a block that nobody can be asked for."""
-        self._stalled = [(file, flight) for file, flight in self._stalled if self._is_waited_for(file, flight)]
-        if not self._stalled:
-            self.stalled_now = trio.Event()
-        return list(dict.fromkeys(file for file, _ in self._stalled))
-
-    def _is_waited_for(self, file: OpenFile, flight: Flight) -> bool:
-        if flight.waiters:
-            return flight.state is FlightState.STALLED
-        if flight.state is FlightState.STALLED:
-            self._drop(file, flight)
-        return False
+    # -- what Revival and Finder call --------------------------------------------------------------------------------
 
     def retry_stalled(self, file: OpenFile) -> None:
         """Try the stalled flights of ``file`` again, each provider with a clean slate."""
-        mine = [flight for other, flight in self._stalled if other is file]
-        self._stalled = [(other, flight) for other, flight in self._stalled if other is not file]
-        for flight in mine:
-            if flight.state is FlightState.STALLED:
-                flight.tried.clear()
-                self._requeue(file, flight)
+        for flight in self.stalled.take(file):
+            flight.tried.clear()
+            self._requeue(file, flight)
+        self._unpark()
         self._pump()
 
     def ask_others_too(self, now: float) -> None:
         """Put what waits in overdue runs up for a second provider."""
-        for run in [run for run in self.runs if now - run.progress_at > overdue_s(run)]:
+        overdue = [run for run in self.runs if now - run.progress_at > overdue_s(run)]
+        for run in overdue:
             run.progress_at = now
-            for block in run.blocks:
-                flight = run.file.flights.get(block)
-                if flight and flight.waiters and flight.state is FlightState.RUNNING and flight.runs == 1:
+            for flight in run.flights:
+                if flight.waiters and flight.state is FlightState.RUNNING and flight.runs == 1:
                     flight.tried.add(run.provider.peer.url)
                     flight.state, flight.is_demand = FlightState.PENDING, True
                     self._demand.append((run.file, flight))
-        self._pump()
+        if overdue:
+            self._unpark()
+            self._pump()
 
-    def fail_file(self, file: OpenFile, error: KacheryError) -> None:
-        """Answer everybody who waits for a block of ``file`` with ``error``."""
-        for flight in list(file.flights.values()):
-            flight.fail(error)
-        file.flights.clear()
+    def _unpark(self) -> None:
+        """Look at everything that is parked anew: there may be other providers now."""
+        for queue in self._parked.values():
+            self._demand.extendleft(reversed(queue))
+        self._parked.clear()
 
 
-def _is_pending(file: OpenFile, block: int) -> bool:
+def _may_follow(file: OpenFile, block: int, provider: Provider) -> bool:
+    """Tell whether ``block`` may go with a run that ends before it."""
     flight = file.flights.get(block)
-    return flight is not None and flight.state is FlightState.PENDING
+    return flight is not None and flight.state is FlightState.PENDING and provider.peer.url not in flight.tried
