@@ -56,11 +56,11 @@ class Engine:
         self.limits = limits
         tasks = Tasks(nursery)
         self.peers = PeerSet(tasks)
-        self.files = OpenFiles(store, self.peers)
+        prover = Prover(self.peers, tasks)
+        self.files = OpenFiles(store, self.peers, on_open=prover.consider)
         self.waits = Waits(limits.read_timeout_s)
         memory = MemoryBlocks()
         metadata = Metadata(store, self.peers, tasks)
-        prover = Prover(self.peers, tasks)
         self.scheduler = Scheduler(
             self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=prover.consider
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import trio
 
@@ -22,9 +22,11 @@ MAX_IDLE_FILES = 256
 class OpenFiles:
     """Opens each binding once, however many ask."""
 
-    def __init__(self, store: Store, peers: PeerSet) -> None:
+    def __init__(self, store: Store, peers: PeerSet, *, on_open: Callable[[OpenFile], None]) -> None:
+        """``on_open`` is told of each file that wasn't open: a kill may have left it complete and unproven."""
         self._store = store
         self._peers = peers
+        self._on_open = on_open
         self._files: OrderedDict[Binding, OpenFile] = OrderedDict()
 
     def __iter__(self) -> Iterator[OpenFile]:
@@ -48,6 +50,7 @@ class OpenFiles:
             return _trusted(file, trust)
         file = OpenFile(proof, stored, ProviderBook(binding, self._peers), trust)
         self._files[binding] = file
+        self._on_open(file)
         self._close_idle()
         return file
 

@@ -194,8 +194,8 @@ class StoredFile:
         spoilt = self._spoilt(backing, range(self.layout.n_blocks))
         for block in spoilt:
             self._take_back(backing, block)
-        if spoilt or found is None:
-            return False
+        if spoilt or found is None or not all(map(self._has_group, range(self.layout.n_blocks))):
+            return False  # a block whose group the disk lost may be the wrong one
         self.drop()
         manifest = self.binding.manifest.short if self.binding.manifest else "none"
         raise ClaimError(
