@@ -188,7 +188,7 @@ def _disk_after(bench: Bench, sample: Sample, *arguments: object) -> tuple[float
 def disk(bench: Bench) -> Row:
     """Disk taken for what is present: a whole file, and 64 KiB here and there."""
     cases: dict[str, tuple[Sample, tuple[object, ...]]] = {
-        "a whole file": (bench.sample("sequential"), ("whole", 1)),
+        "a whole file": (bench.sample("sequential"), ("whole",)),
         "random places": (bench.sample("big"), ("random", 0, bench.scale.n_places, 65536)),
     }
     series: list[Series] = []
