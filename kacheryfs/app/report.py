@@ -55,7 +55,7 @@ def _report_file(file: OpenFile) -> Json:
         "trust": file.trust.value,
         "n_readers": file.n_readers,
         "n_flights": len(file.flights),
-        "retired": file.retired,
+        "retired": file.retired or file.contested,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import trio
@@ -119,11 +119,18 @@ class Finder:
         """Ask every peer that isn't known as a provider of ``file``, and enter those who are."""
         async with trio.open_nursery() as nursery:
             for peer in self._askable(file.proof.sha1, file.proof.manifest):
-                if not self._peers.is_resting(peer) and not file.providers.knows(peer):
+                is_new = not self._peers.is_resting(peer) and not file.providers.knows(peer)
+                if is_new and self._is_heard(peer, file):
                     nursery.start_soon(self._refresh_one, file, peer)
+
+    def _is_heard(self, peer: Peer, file: OpenFile) -> bool:
+        """Tell whether what a peer claims may count: one that claimed falsely must not contest what others claim."""
+        return file.trust is not Trust.CLAIMED or self._peers.find_ban(peer, file.proof.sha1) is None
 
     async def _refresh_one(self, file: OpenFile, peer: Peer) -> None:
         answer = await self.ask(peer, file.proof.sha1)
+        if self._peers.find_ban(peer, file.proof.sha1):
+            answer = replace(answer, info=None)  # its claims were found false, while it was asked
         if answer.has_some:
             enter(file, answer)
             self._on_found(file)
@@ -140,17 +147,18 @@ async def _describe(peer: Peer, sha1: Sha1) -> Answer:
 
 
 def enter(file: OpenFile, answer: Answer) -> None:
-    """Enter a peer as a provider of ``file``: of all of it where its claim fits the file's proof, else of parts.
-
-    A claim that contradicts a file that is read on claims alone retires the file.
-    """
-    info = answer.info
-    if info is not None and file.trust is Trust.CLAIMED and _contradicts(info, file.proof):
-        file.retired = f"peers disagree about it, use a link with a manifest ({answer.word})"
-    elif info is not None and info.size_bytes == file.layout.size_bytes:
+    """Enter a peer as a provider of ``file``: of all of it where its claim fits the file's proof, else of parts."""
+    hear_claim(file, answer)
+    if answer.info is not None and answer.info.size_bytes == file.layout.size_bytes:
         file.providers.add(answer.peer, is_partial=False)
     elif file.proof.manifest is not None:
         file.providers.add(answer.peer, is_partial=True)
+
+
+def hear_claim(file: OpenFile, answer: Answer) -> None:
+    """Contest ``file`` where a peer claims something else of its SHA-1."""
+    if answer.info is not None and file.trust is not Trust.PROVEN and _contradicts(answer.info, file.proof):
+        file.contest(f"peers disagree about it, use a link with a manifest ({answer.word})")
 
 
 def _contradicts(info: FileInfo, proof: Proof) -> bool:

@@ -17,7 +17,7 @@ from ..core.model import Blake3, ManifestDigest, Sha1
 from ..core.request import FileRequest, Trust
 from ..errors import ClaimError, ProofError, TrustRefusedError
 from .files import OpenFiles
-from .finder import Answer, Finder, enter, raise_missing
+from .finder import Answer, Finder, enter, hear_claim, raise_missing
 from .local import LocalFiles, is_falsely_empty, proof_by_sha1
 from .located import Located, LocatedFile, LocatedOriginal
 from .metadata import check_root
@@ -118,6 +118,7 @@ class Locator:
             return recent
         answers = await self._finder.gather(request.sha1, enough=_has_claim)
         claims = [answer for answer in answers if _fits(answer, request)]
+        self._hear(request.sha1, answers)
         if not claims:
             raise_missing(request.sha1, answers)
         sizes = Counter(answer.info.size_bytes for answer in claims if answer.info)
@@ -143,6 +144,7 @@ class Locator:
         request = FileRequest(sha1, manifests.pop(), sizes.pop())
         assert request.manifest is not None
         file = await self._files.open(await self._claimed_proof(request, request.manifest, claims), Trust.CLAIMED)
+        file.contested = None  # they all agree now, whatever was said before
         self._enter_claims(file, claims)
         self._recent[sha1] = (file, trio.current_time())
         return file
@@ -167,14 +169,22 @@ class Locator:
         now = trio.current_time()
         self._recent = {sha1: (file, at) for sha1, (file, at) in self._recent.items() if now - at < CLAIM_FRESH_S}
         file, _ = self._recent.get(request.sha1, (None, now))
-        if file is None or file.retired or request.size_bytes not in (None, file.layout.size_bytes):
+        if file is None or file.retired or file.contested or request.size_bytes not in (None, file.layout.size_bytes):
             return None
         return self._files.find(file.binding)
+
+    def _hear(self, sha1: Sha1, answers: list[Answer]) -> None:
+        """Hold what was claimed just now against what is read on earlier claims."""
+        for file in self._files:
+            if file.proof.sha1 == sha1:
+                for answer in answers:
+                    hear_claim(file, answer)
 
     def _enter_claims(self, file: OpenFile, claims: list[Answer]) -> None:
         for answer in claims:
             enter(file, answer)
-            if answer.peer not in file.claimants:
+            is_its_claim = answer.info is not None and answer.info.manifest == file.proof.manifest
+            if is_its_claim and answer.peer not in file.claimants:
                 file.claimants.append(answer.peer)
 
     async def _can_be_proven(self, file: OpenFile) -> bool:

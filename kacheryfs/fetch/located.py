@@ -64,8 +64,8 @@ class LocatedFile:
         return self.file.binding
 
     def open(self) -> FileReader:
-        self.file.check_not_retired()
-        return FileReader(self.file, self._engines)
+        self.file.check_readable(self._trust)
+        return FileReader(self.file, self._engines, self._trust)
 
     def present_bytes(self) -> int:
         return self.file.stored.present_bytes

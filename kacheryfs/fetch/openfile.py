@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import trio
+
 from ..core.manifest import Proof, binding_of
 from ..core.model import Binding, Layout
 from ..core.request import Trust
@@ -24,7 +26,11 @@ class OpenFile:
         self.claimants: list[Peer] = []
         """Who claimed this manifest; banned if it turns out false."""
         self.retired: str | None = None
-        """Why nothing is read from it any more: its claim was proven false, or is contested."""
+        """Why nothing is read from it any more: its manifest was proven false."""
+        self.contested: str | None = None
+        """Why nothing is read from it on claims alone for now: peers disagree."""
+        self.waiting: dict[trio.CancelScope, Trust] = {}
+        """The reads that wait, each with the trust that its name gives it."""
         self.n_readers = 0
         self.is_being_proven = False
 
@@ -40,7 +46,23 @@ class OpenFile:
     def is_idle(self) -> bool:
         return self.n_readers == 0 and not self.flights and not self.is_being_proven
 
-    def check_not_retired(self) -> None:
-        """Raise ClaimError where the file must not be read any more."""
-        if self.retired:
-            raise ClaimError(f"sha1 {self.proof.sha1.short}: {self.retired}")
+    def retire(self, reason: str) -> None:
+        """Let nobody read from it any more."""
+        self.retired = reason
+        for scope in list(self.waiting):
+            scope.cancel()
+
+    def contest(self, reason: str) -> None:
+        """Let nobody read from it on claims alone until they agree again; links go on."""
+        self.contested = reason
+        for scope, trust in list(self.waiting.items()):
+            if trust is Trust.CLAIMED and self.trust is not Trust.PROVEN:
+                scope.cancel()
+
+    def check_readable(self, trust: Trust) -> None:
+        """Raise ClaimError where the file must not be read under a name of this trust."""
+        reason = self.retired
+        if reason is None and trust is Trust.CLAIMED and self.trust is not Trust.PROVEN:
+            reason = self.contested
+        if reason is not None:
+            raise ClaimError(f"sha1 {self.proof.sha1.short}: {reason}")

@@ -45,7 +45,7 @@ class Prover:
 
     def _retire(self, file: OpenFile, error: ProofError) -> None:
         manifest = file.proof.manifest.short if file.proof.manifest else "its size"
-        file.retired = f"the whole file has another SHA-1, so manifest {manifest} is not of it: its blocks were dropped"
+        file.retire(f"the whole file has another SHA-1, so manifest {manifest} is not of it: its blocks were dropped")
         for peer in file.claimants:
             for name in (None, file.proof.manifest):
                 self._peers.ban(peer, file.proof.sha1, name, "it claimed a false manifest")

@@ -9,6 +9,7 @@ import trio
 from ..core.manifest import VerifiedBlock
 from ..core.model import BlockRange, ByteRange
 from ..core.readahead import ReadPattern
+from ..core.request import Trust
 from ..errors import PeerLackedGroupError, StoreError
 from .memory import MemoryBlocks
 from .metadata import Metadata
@@ -37,8 +38,10 @@ class Engines:
 class FileReader:
     """Reads one file, verified; ``close`` when done."""
 
-    def __init__(self, file: OpenFile, engines: Engines) -> None:
+    def __init__(self, file: OpenFile, engines: Engines, trust: Trust) -> None:
+        """``trust`` is what the name gives under which the file was opened."""
         self._file = file
+        self._trust = trust
         self._engines = engines
         self._pattern = ReadPattern(engines.readahead_bytes)
         self._is_open = True
@@ -59,7 +62,7 @@ class FileReader:
         What is returned is valid until the caller's next await. TimedOutError, CancelledError, ClaimError.
         """
         file = self._file
-        file.check_not_retired()
+        file.check_readable(self._trust)
         span = file.layout.clip(offset, n_bytes)
         if not span:
             return b""
@@ -83,11 +86,12 @@ class FileReader:
 
     async def _read_waiting(self, span: ByteRange, blocks: BlockRange) -> memoryview:
         buffer = memoryview(bytearray(len(span)))
-        with self._engines.waits.waiting(self._file, blocks):
+        with self._engines.waits.waiting(self._file, blocks, self._trust):
             while True:
                 unstored = await self._make_present(blocks)
-                self._file.check_not_retired()
-                if await self._fill(span, blocks, buffer, unstored):
+                is_filled = await self._fill(span, blocks, buffer, unstored)
+                self._file.check_readable(self._trust)
+                if is_filled:
                     return buffer
         raise AssertionError("waiting() raises when its scope ends early")
 

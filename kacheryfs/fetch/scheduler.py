@@ -75,7 +75,6 @@ class Scheduler:
 
     async def ensure(self, file: OpenFile, blocks: Iterable[int]) -> dict[int, VerifiedBlock]:
         """Wait until every block is in the store; return those that the store could not keep. No deadline here."""
-        file.check_not_retired()
         flights = [self._join(file, block) for block in blocks]
         try:
             self._pump()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import trio
 
 from ..core.model import BlockRange
+from ..core.request import Trust
 from ..errors import CancelledError, TimedOutError
 from .openfile import OpenFile
 
@@ -36,20 +37,26 @@ class Waits:
         return iter(list(self._waits))
 
     @contextmanager
-    def waiting(self, file: OpenFile, blocks: BlockRange) -> Iterator[Wait]:
-        """Bound the body by the read timeout: TimedOutError past it, CancelledError when somebody cancels."""
+    def waiting(self, file: OpenFile, blocks: BlockRange, trust: Trust) -> Iterator[Wait]:
+        """Bound the body by the read timeout: TimedOutError past it.
+
+        CancelledError when somebody cancels, ClaimError as soon as the file can't be read under a name of this trust.
+        """
         if self._is_closed:
             raise CancelledError("the mount is going away")
         now = trio.current_time()
         with trio.CancelScope(deadline=now + self._read_timeout_s) as scope:
             wait = Wait(file, blocks, now, scope)
             self._waits.add(wait)
+            file.waiting[scope] = trust
             try:
                 yield wait
             finally:
+                del file.waiting[scope]
                 self._waits.discard(wait)
         if not scope.cancelled_caught:
             return
+        file.check_readable(trust)
         name = f"sha1 {file.proof.sha1.short}, block {blocks.start}"
         if wait.is_cancelled:
             raise CancelledError(f"{name}: the read was cancelled")
