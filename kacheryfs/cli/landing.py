@@ -146,6 +146,8 @@ def _find_size(path: Path) -> int | None:
         found = path.stat()
     except FileNotFoundError:
         return -1 if path.is_symlink() else None
+    except NotADirectoryError as exc:
+        raise InputError(f"{path}: a file stands where one of its folders should: name another DEST") from exc
     return found.st_size if stat.S_ISREG(found.st_mode) else -1
 
 
