@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..errors import ChangedError, ProofError
 
-State = Literal["ok", "wrong", "changed", "unproven"]
+State = Literal["ok", "wrong", "changed", "missing", "unreadable", "unproven"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +25,8 @@ class Verdict:
 
 
 def worst_exit_code(verdicts: Iterable[Verdict]) -> int:
-    """Wrong bytes weigh more than a changed original; what is unproven is no error."""
+    """Wrong bytes weigh more than a changed, missing or unreadable original; what is unproven is no error."""
     states = {verdict.state for verdict in verdicts}
     if "wrong" in states:
         return ProofError.exit_code
-    return ChangedError.exit_code if "changed" in states else 0
+    return ChangedError.exit_code if states & {"changed", "missing", "unreadable"} else 0

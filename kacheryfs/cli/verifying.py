@@ -11,7 +11,7 @@ from .. import app
 from ..core.link import FileLink, TreeLink, parse_link
 from ..core.model import MAX_BLOCK_BYTES, Binding, Sha1
 from ..core.tree import decode_tree
-from ..errors import ChangedError, NotFoundError, ProofError
+from ..errors import NotFoundError
 from .configuration import settings_of
 from .progress import Progress
 from .terminal import put, put_json, say
@@ -20,7 +20,7 @@ from .verdicts import Verdict, worst_exit_code
 
 if TYPE_CHECKING:
     from ..store.blocks import Store, StoredSummary
-    from ..store.catalog import Catalog, Original
+    from ..store.catalog import Catalog
 
 Advance = Callable[[int], None]
 
@@ -31,7 +31,7 @@ def verify(args: argparse.Namespace) -> int:
     store = app.open_store(settings)
     with app.open_catalog(settings) as catalog, Progress("verify") as progress:
         wanted = _wanted(links, catalog, store)
-        verdicts = list(_verify(catalog, store, wanted, progress))
+        verdicts = list(_verify(catalog, store, links, wanted, progress))
     if wanted is not None:
         _refuse_absent(wanted, verdicts)
     if args.json:
@@ -66,16 +66,18 @@ def _read_local(sha1: Sha1, catalog: Catalog, store: Store) -> bytes:
         os.close(fd)
 
 
-def _verify(catalog: Catalog, store: Store, wanted: set[Sha1] | None, progress: Progress) -> Iterator[Verdict]:
+def _verify(
+    catalog: Catalog, store: Store, links: list[FileLink | TreeLink], wanted: set[Sha1] | None, progress: Progress
+) -> Iterator[Verdict]:
     stored = [summary for summary in store.files() if wanted is None or summary.sha1 in wanted]
-    digests = [sha1 for sha1 in catalog.digests() if wanted is None or sha1 in wanted]
-    originals = {original.path: original for sha1 in digests for original in catalog.originals(sha1)}
-    total_bytes = sum(summary.present_bytes for summary in stored)
-    progress.set(0, total_bytes + sum(original.size_bytes for original in originals.values()))
+    stored_bytes = sum(summary.present_bytes for summary in stored)
+    progress.set(0, stored_bytes)
     for summary in stored:
         yield _verify_stored(store, summary, progress.advance)
-    for original in originals.values():
-        yield _verify_original(catalog, original, progress.advance)
+    for link in links or [None]:
+        yield from _verify_shared(
+            catalog, link, lambda done, total: progress.set(stored_bytes + done, stored_bytes + total)
+        )
 
 
 def _verify_stored(store: Store, summary: StoredSummary, advance: Advance) -> Verdict:
@@ -106,30 +108,26 @@ def _verify_stored(store: Store, summary: StoredSummary, advance: Advance) -> Ve
     return Verdict("store", name, "ok", format_bytes(summary.present_bytes))
 
 
-def _verify_original(catalog: Catalog, original: Original, advance: Advance) -> Verdict:
-    """Hash a shared file again; one that is not what it was leaves the catalog."""
-    from ..store.hashing import hash_file
+_WORDS = {
+    "changed": "not served; kacheryfs share again gives the new link",
+    "missing": "not served; it is not there any more",
+    "unreadable": "it can't be read now; not served while that is so",
+    "wrong": "its bytes changed although its times did not (the disk, or a tool that hides it); no longer shared",
+}
 
-    name = os.fsdecode(original.path)
+
+def _verify_shared(
+    catalog: Catalog, link: FileLink | TreeLink | None, on_progress: Callable[[int, int], None]
+) -> Iterator[Verdict]:
+    """Read again what is shared; what a link stands for may lie in the store alone."""
+    from ..store.rechecking import verify_originals
+
     try:
-        with original.open() as opened:
-            hashed = hash_file(opened.fd, opened.size_bytes, on_progress=advance)
-            opened.check()
-    except ChangedError:
-        advance(original.size_bytes)
-        return Verdict("share", name, "changed", "not served; kacheryfs share again gives the new link")
-    except (OSError, ProofError) as exc:
-        return _drop(catalog, original, f"it can't be read ({exc})")
-    if hashed.sha1 != original.sha1:
-        return _drop(
-            catalog, original, "its bytes changed although its times did not: the disk, or a tool that hides it"
-        )
-    return Verdict("share", name, "ok", format_bytes(original.size_bytes))
-
-
-def _drop(catalog: Catalog, original: Original, reason: str) -> Verdict:
-    catalog.forget_path(original.path)
-    return Verdict("share", os.fsdecode(original.path), "wrong", f"{reason}; no longer shared")
+        for found in verify_originals(catalog, link, progress=on_progress):
+            state = "ok" if found.verdict == "right" else found.verdict
+            yield Verdict("share", found.path, state, _WORDS.get(found.verdict, format_bytes(found.size_bytes)))
+    except NotFoundError:
+        return
 
 
 def _refuse_absent(wanted: set[Sha1], verdicts: list[Verdict]) -> None:
