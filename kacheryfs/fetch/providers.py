@@ -10,6 +10,7 @@ import trio
 from ..core.choice import Candidate, choose
 from ..core.manifest import GROUP_BLOCKS
 from ..core.model import Binding, BlockRange
+from ..errors import PeerLacksError
 from ..peers.peer import Peer
 from .loads import Loads
 from .peerset import PeerSet
@@ -34,7 +35,13 @@ class Provider:
     peer: Peer
     is_partial: bool
     lacks_until: float = 0.0
+    refusal: str = ""
+    """What it said when it lacked the file: that it has none, or that its original was changed."""
     presence: dict[int, Presence] = field(default_factory=dict)
+
+    def note_lack(self, error: PeerLacksError) -> None:
+        """Ask it no more for a moment, and remember why."""
+        self.lacks_until, self.refusal = trio.current_time() + LACKS_FOR_S, str(error)
 
     def may_have(self, block: int, now: float) -> bool:
         """Tell whether asking for ``block`` makes sense: it is there, or nothing fresh says that it isn't."""
@@ -116,7 +123,7 @@ class ProviderBook:
         """Return what each peer said of this file, for the message of a read that fails."""
         if not len(self._peers):
             return ["no peer is configured: kacheryfs peer add URL"]
-        return [f"{peer.url}: {self._word_of(peer)}" for peer in self._peers]
+        return [f"{peer.url}: {self._word_of(peer).removeprefix(f'{peer.url}: ')}" for peer in self._peers]
 
     def _word_of(self, peer: Peer) -> str:
         if reason := self._find_ban(peer):
@@ -124,6 +131,8 @@ class ProviderBook:
         if self._peers.is_resting(peer):
             return self._peers.last_word(peer)
         provider = self._providers.get(peer.url)
-        if provider is None or provider.lacks_until > trio.current_time():
+        if provider is None:
             return "does not have it"
+        if provider.lacks_until > trio.current_time():
+            return provider.refusal
         return "has a part of it" if provider.is_partial else self._peers.last_word(peer)

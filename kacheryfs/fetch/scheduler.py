@@ -24,7 +24,7 @@ from .loads import Loads
 from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
-from .providers import LACKS_FOR_S, Provider
+from .providers import Provider
 from .runs import Run, overdue_s, run_bytes
 from .stalled import Stalled
 from .tasks import Tasks
@@ -219,7 +219,7 @@ class Scheduler:
             proof = run.file.proof
             self._peers.ban(run.provider.peer, proof.sha1, proof.manifest, str(error))
         elif isinstance(error, PeerLacksError) and not run.provider.is_partial:
-            run.provider.lacks_until = trio.current_time() + LACKS_FOR_S
+            run.provider.note_lack(error)
         self._peers.note_failure(run.provider.peer, error)
 
     def _requeue_unlanded(self, run: Run, error: PeerError | None) -> None:
