@@ -78,9 +78,7 @@ class Engine:
             whole_file_limit_bytes=min(limits.whole_file_limit_bytes, MAX_BLOCK_BYTES),
         )
         self.peers.on_change(self._locator.forget_recent)
-        revival = Revival(self.scheduler, finder, self.peers)
-        tasks.start_soon(revival.watch_overdue)
-        tasks.start_soon(revival.revive_stalled)
+        Revival(self.scheduler, finder, self.files, self.peers).start(tasks)
         self._trees: OrderedDict[Sha1, Tree] = OrderedDict()
 
     def add_peer(self, peer: Peer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -17,6 +18,8 @@ from ..peers.peer import Peer
 from .openfile import OpenFile
 from .peerset import PeerSet
 from .tasks import Tasks
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,23 @@ class Answer:
             return f"{self.peer.url}: has a part of it"
         manifest = self.info.manifest.short if self.info.manifest else "no manifest"
         return f"{self.peer.url}: {self.info.size_bytes} bytes, {manifest}"
+
+
+class _Gathering:
+    """Answers as they come in."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+        self._changed = trio.Event()
+
+    def add(self, answer: Answer) -> None:
+        self.answers.append(answer)
+        self._changed.set()
+
+    async def wait(self) -> None:
+        """Return once there is another answer since the last call."""
+        await self._changed.wait()
+        self._changed = trio.Event()
 
 
 Enough = Callable[[list[Answer]], bool]
@@ -68,21 +88,19 @@ class Finder:
         """
         peers = self._askable(sha1, manifest)
         awake = {peer.url for peer in peers if not self._peers.is_resting(peer)}
-        send, receive = trio.open_memory_channel[Answer](len(peers))
+        gathering = _Gathering()
         for peer in peers:
-            self._tasks.start_soon(self._ask_into, peer, sha1, along, send)
-        answers: list[Answer] = []
-        while len(answers) < len(peers):
-            answers.append(await receive.receive())
-            awake.discard(answers[-1].peer.url)
-            if enough(answers) and (along is not None or not awake):
-                break
-        return answers
+            self._tasks.start_soon(self._ask_into, peer, sha1, along, gathering)
+        with trio.move_on_after(self.lookup_timeout_s + 1):  # each has its own deadline within this
+            while len(gathering.answers) < len(peers):
+                await gathering.wait()
+                awake.difference_update(answer.peer.url for answer in gathering.answers)
+                if enough(gathering.answers) and (along is not None or not awake):
+                    break
+        return list(gathering.answers)
 
-    async def _ask_into(
-        self, peer: Peer, sha1: Sha1, along: Along | None, send: trio.MemorySendChannel[Answer]
-    ) -> None:
-        send.send_nowait(await self.ask(peer, sha1, along))
+    async def _ask_into(self, peer: Peer, sha1: Sha1, along: Along | None, gathering: _Gathering) -> None:
+        gathering.add(await self.ask(peer, sha1, along))
 
     async def ask(self, peer: Peer, sha1: Sha1, along: Along | None = None) -> Answer:
         """Ask one peer; what goes wrong is in the answer."""
@@ -92,9 +110,15 @@ class Finder:
                 answer = await self._ask(peer, sha1, along)
             except PeerError as exc:
                 error = exc
+            except Exception as exc:
+                # An outer edge: whoever waits for this answer, and the other peers' answers, go on.
+                log.exception("asking %s failed in a way that it should not", peer.url)
+                error = PeerError(f"{peer.url}: internal error, {type(exc).__name__} (see the log)")
             else:
-                self._peers.note_success(peer)
-                return answer
+                if answer.error is None:
+                    self._peers.note_success(peer)
+                    return answer
+                error = answer.error
         self._peers.note_failure(peer, error)
         return Answer(peer, error=error)
 

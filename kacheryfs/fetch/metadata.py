@@ -17,14 +17,28 @@ from .tasks import Tasks
 
 ROOT_TIMEOUT_S = 60.0
 GROUP_TIMEOUT_S = 30.0
+GROUP_OVERDUE_S = 1.0
+"""Then the next provider is asked, too: a group is 64 KiB, and every block of 512 MiB waits for it."""
 
 
 class _GroupFlight:
-    """One group's fetch, shared by the runs that need it."""
+    """One group's fetch, shared by the runs that need it; two files may have a group in common."""
 
-    def __init__(self) -> None:
-        self.done = trio.Event()
+    def __init__(self, file: OpenFile, digest: Blake3, first: Peer | None) -> None:
+        self.file = file
+        self.digest = digest
+        self.first = first
+        self.data: bytes | None = None
+        self.wanted: set[tuple[GroupedProof, int]] = set()
         self.words: list[str] = []
+        self.done = trio.Event()
+
+    def deliver(self) -> None:
+        """Give it to everybody who wants it, where there is anything to give."""
+        if self.data is not None:
+            for proof, group in self.wanted:
+                proof.add_group(group, self.data)
+        self.done.set()
 
 
 class Metadata:
@@ -34,12 +48,7 @@ class Metadata:
         self._store = store
         self._peers = peers
         self._tasks = tasks
-        self._flights: dict[tuple[Blake3, int], _GroupFlight] = {}
-
-    async def find_root(self, digest: Blake3) -> Root | None:
-        """Return the root if this machine has it."""
-        data = await trio.to_thread.run_sync(self._store.find_manifest_part, digest)
-        return None if data is None else Root.decode(data, digest)
+        self._flights: dict[Blake3, _GroupFlight] = {}
 
     async def fetch_root(self, digest: Blake3, peer: Peer) -> Root:
         """Ask one peer for a root; PeerError where it can't give it."""
@@ -61,10 +70,12 @@ class Metadata:
         group = file.proof.missing_group(block)
         if group is None or not isinstance(file.proof, GroupedProof):
             return
-        name = (file.proof.root.groups[group], group)
-        if name not in self._flights:
-            self._flights[name] = _GroupFlight()
-            self._tasks.start_soon(self._fly, file, file.proof, group, first)
+        digest = file.proof.root.groups[group]
+        flight = self._flights.get(digest)
+        if flight is None:
+            flight = self._flights[digest] = _GroupFlight(file, digest, first)
+            self._tasks.start_soon(self._fly, flight)
+        flight.wanted.add((file.proof, group))
 
     async def wait_for_group(self, file: OpenFile, block: int, first: Peer | None) -> None:
         """Return once ``block`` can be verified; PeerLackedGroupError where no provider could give the group."""
@@ -72,39 +83,43 @@ class Metadata:
         group = file.proof.missing_group(block)
         if group is None or not isinstance(file.proof, GroupedProof):
             return
-        flight = self._flights[(file.proof.root.groups[group], group)]
+        flight = self._flights[file.proof.root.groups[group]]
         await flight.done.wait()
         if file.proof.missing_group(block) is not None:
             words = "; ".join(flight.words) or "no provider to ask"
             raise PeerLackedGroupError(f"sha1 {file.proof.sha1.short}: group {group} of its manifest: {words}")
 
-    async def _fly(self, file: OpenFile, proof: GroupedProof, group: int, first: Peer | None) -> None:
-        digest = proof.root.groups[group]
-        flight = self._flights[(digest, group)]
+    async def _fly(self, flight: _GroupFlight) -> None:
         try:
-            data = await trio.to_thread.run_sync(self._store.find_manifest_part, digest)
-            if data is None:
-                data = await self._ask_providers(file, digest, first, flight)
-            if data is not None:
-                proof.add_group(group, data)
+            flight.data = await trio.to_thread.run_sync(self._store.find_manifest_part, flight.digest)
+            is_kept = flight.data is not None
+            if not is_kept:
+                await self._ask_providers(flight)
         finally:
-            del self._flights[(digest, group)]
-            flight.done.set()
+            del self._flights[flight.digest]
+            flight.deliver()
+        if flight.data is not None and not is_kept:
+            await trio.to_thread.run_sync(self._store.put_manifest_part, flight.digest, flight.data)
 
-    async def _ask_providers(
-        self, file: OpenFile, digest: Blake3, first: Peer | None, flight: _GroupFlight
-    ) -> bytes | None:
-        for peer in _in_order(first, [provider.peer for provider in file.providers.usable()]):
-            try:
-                data = await self._fetch(digest, peer, GROUP_BYTES, GROUP_TIMEOUT_S)
-            except PeerError as exc:
-                flight.words.append(str(exc))
-                if isinstance(exc, PeerLiedError):
-                    self._peers.ban(peer, file.proof.sha1, file.proof.manifest, "it sent a false manifest")
-                continue
-            await trio.to_thread.run_sync(self._store.put_manifest_part, digest, data)
-            return data
-        return None
+    async def _ask_providers(self, flight: _GroupFlight) -> None:
+        """Ask one after the other, the next as soon as one fails or is overdue; the first right answer wins."""
+        async with trio.open_nursery() as nursery:
+            for peer in _in_order(flight.first, [provider.peer for provider in flight.file.providers.usable()]):
+                attempt = trio.Event()
+                nursery.start_soon(self._ask, flight, peer, attempt, nursery.cancel_scope)
+                with trio.move_on_after(GROUP_OVERDUE_S):
+                    await attempt.wait()
+
+    async def _ask(self, flight: _GroupFlight, peer: Peer, attempt: trio.Event, others: trio.CancelScope) -> None:
+        try:
+            flight.data = await self._fetch(flight.digest, peer, GROUP_BYTES, GROUP_TIMEOUT_S)
+            others.cancel()
+        except PeerError as exc:
+            flight.words.append(str(exc))
+            if isinstance(exc, PeerLiedError):
+                proof = flight.file.proof
+                self._peers.ban(peer, proof.sha1, proof.manifest, "it sent a false manifest")
+        attempt.set()
 
 
 def _in_order(first: Peer | None, others: Sequence[Peer]) -> list[Peer]:

@@ -19,7 +19,6 @@ from .waits import Waits
 
 NOW_BUFFER_BYTES = 1024 * 1024
 """The kernel asks for 1 MiB at most."""
-GROUP_RETRY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +111,14 @@ class FileReader:
         return unstored
 
     async def _check(self, block: int) -> bool:
-        """Verify a block that is present from before; False where it turned out to be wrong."""
-        while self._file.proof.missing_group(block) is not None:
-            try:
-                await self._engines.metadata.wait_for_group(self._file, block, None)
-            except PeerLackedGroupError:
-                await trio.sleep(GROUP_RETRY_S)  # bounded by the wait's deadline
+        """Verify a block that is present from before; False where it is wrong, or nobody can tell now.
+
+        Without its group it counts as missing, so that providers are looked for as for any missing block.
+        """
+        try:
+            await self._engines.metadata.wait_for_group(self._file, block, None)
+        except PeerLackedGroupError:
+            return False
         return await trio.to_thread.run_sync(self._file.stored.check, block)
 
     async def _fill(

@@ -35,6 +35,7 @@ class RootFinder:
         """Return the root and who has the file, as far as is known by then; NotFoundError or UnreachableError."""
         roots: list[Root] = []
         errors: list[PeerError] = []
+        false: list[ProofError] = []
 
         async def fetch_from(peer: Peer) -> None:
             try:
@@ -43,10 +44,14 @@ class RootFinder:
                 errors.append(exc)
                 if isinstance(exc, PeerLiedError):
                     self._peers.ban(peer, sha1, manifest, str(exc))
+            except ProofError as exc:  # the digest is right, and names what is no manifest: the link's fault
+                false.append(exc)
 
-        answers = await self._finder.gather(sha1, manifest, enough=lambda _: bool(roots), along=fetch_from)
+        answers = await self._finder.gather(sha1, manifest, enough=lambda _: bool(roots or false), along=fetch_from)
         if roots:
             return roots[0], answers
+        if false:
+            raise ProofError(f"sha1 {sha1.short}: its link is wrong: {false[0]}") from false[0]
         if not errors:
             raise_missing(sha1, answers)
         raise _nobody_gave(sha1, manifest, errors)

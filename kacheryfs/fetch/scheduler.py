@@ -70,6 +70,7 @@ class Scheduler:
         self._loads = Loads()
         self.stalled = Stalled()
         self.runs: set[Run] = set()
+        self._any_run = trio.Event()
 
     # -- what readers call -------------------------------------------------------------------------------------------
 
@@ -158,6 +159,7 @@ class Scheduler:
             carried.state = FlightState.RUNNING
             carried.runs += 1
         self.runs.add(run)
+        self._any_run.set()
         self._loads.add(provider.peer, run.n_bytes)
         self._tasks.start_soon(self._fly, run)
         return True
@@ -250,8 +252,14 @@ class Scheduler:
         for flight in self.stalled.take(file):
             flight.tried.clear()
             self._requeue(file, flight)
-        self._unpark()
+        self._unpark(file)
         self._pump()
+
+    async def wait_for_runs(self) -> None:
+        """Return while anything is under way."""
+        if not self.runs:
+            self._any_run = trio.Event()
+        await self._any_run.wait()
 
     def ask_others_too(self, now: float) -> None:
         """Put what waits in overdue runs up for a second provider."""
@@ -267,11 +275,13 @@ class Scheduler:
             self._unpark()
             self._pump()
 
-    def _unpark(self) -> None:
-        """Look at everything that is parked anew: there may be other providers now."""
-        for queue in self._parked.values():
-            self._demand.extendleft(reversed(queue))
-        self._parked.clear()
+    def _unpark(self, file: OpenFile | None = None) -> None:
+        """Look at what is parked, of ``file`` or all, anew: there may be other providers now."""
+        for name, queue in list(self._parked.items()):
+            self._demand.extendleft(parked for parked in reversed(queue) if file in (None, parked[0]))
+            self._parked[name] = deque(parked for parked in queue if file not in (None, parked[0]))
+            if not self._parked[name]:
+                del self._parked[name]
 
 
 def _may_follow(file: OpenFile, block: int, provider: Provider) -> bool:
