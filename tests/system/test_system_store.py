@@ -240,7 +240,10 @@ def flip(path: Path, offset: int) -> None:
 
 def stored_files(lab: Lab) -> list[Path]:
     """Return the files of the store that hold blocks."""
-    return [*(lab.store / "partial").rglob("data"), *(path for path in (lab.store / "sha1").rglob("*") if path.is_file())]
+    return [
+        *(lab.store / "partial").rglob("data"),
+        *(path for path in (lab.store / "sha1").rglob("*") if path.is_file()),
+    ]
 
 
 @pytest.mark.parametrize("share_read", [1.0, 0.5], ids=["complete", "partial"])
