@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .. import app
@@ -74,10 +74,13 @@ def _verify(
     progress.set(0, stored_bytes)
     for summary in stored:
         yield _verify_stored(store, summary, progress.advance)
-    for link in links or [None]:
-        yield from _verify_shared(
-            catalog, link, lambda done, total: progress.set(stored_bytes + done, stored_bytes + total)
-        )
+
+    def on_progress(done: int, total: int) -> None:
+        progress.set(stored_bytes + done, stored_bytes + total)
+
+    subjects: Sequence[FileLink | TreeLink | None] = links or [None]
+    for subject in subjects:
+        yield from _verify_shared(catalog, subject, on_progress)
 
 
 def _verify_stored(store: Store, summary: StoredSummary, advance: Advance) -> Verdict:
@@ -124,8 +127,10 @@ def _verify_shared(
 
     try:
         for found in verify_originals(catalog, link, progress=on_progress):
-            state = "ok" if found.verdict == "right" else found.verdict
-            yield Verdict("share", found.path, state, _WORDS.get(found.verdict, format_bytes(found.size_bytes)))
+            if found.verdict == "right":
+                yield Verdict("share", found.path, "ok", format_bytes(found.size_bytes))
+            else:
+                yield Verdict("share", found.path, found.verdict, _WORDS[found.verdict])
     except NotFoundError:
         return
 
