@@ -19,6 +19,6 @@ Reading fetches the blocks that it touches, verifies them and keeps them. Nothin
   Input/output error          no peer could serve it in time, or what they sent was wrong
 
   kacheryfs status            the peers, what is being fetched, and which reads wait for what
-  kacheryfs why PATH          why a path can't be read
+  kacheryfs info PATH         what a path is, and who has it
   getfattr -d FILE            how much of it is here, and what proves it
 """
