@@ -58,6 +58,7 @@ def _make_vfs(settings: Settings, parts: Parts) -> Vfs:
         negative_ttl_s=settings.negative_ttl_s,
     )
     parts.engine.peers.on_change(vfs.forget_misses)
+    parts.engine.prover.on_refuted(vfs.retire_binding)
     return vfs
 
 

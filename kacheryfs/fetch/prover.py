@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import trio
 
+from ..core.model import Binding
 from ..core.request import Trust
 from ..errors import ClaimError, ProofError, StoreError
 from .openfile import OpenFile
@@ -22,6 +24,11 @@ class Prover:
         self._peers = peers
         self._tasks = tasks
         self._limit = trio.CapacityLimiter(1)
+        self._listeners: list[Callable[[Binding], None]] = []
+
+    def on_refuted(self, listener: Callable[[Binding], None]) -> None:
+        """Call ``listener`` with each binding whose manifest turns out to be of another file."""
+        self._listeners.append(listener)
 
     def consider(self, file: OpenFile) -> None:
         """Start proving ``file`` if everything of it is present and it isn't proven yet."""
@@ -49,4 +56,6 @@ class Prover:
         for peer in file.claimants:
             for name in (None, file.proof.manifest):
                 self._peers.ban(peer, file.proof.sha1, name, "it claimed a false manifest")
+        for listener in self._listeners:
+            listener(file.binding)
         log.log(ClaimError.log_level, "sha1 %s: %s (%s)", file.proof.sha1.short, file.retired, error)

@@ -70,6 +70,8 @@ async def test_a_large_bare_name_is_not_read_while_claims_disagree(jumping_clock
 async def test_a_false_claim_is_found_out_once_the_file_is_complete(jumping_clock, start):
     liar, good = FakePeer([LIE], url="fake://liar"), Flaky(FakePeer([FILE], url="fake://good"), is_failing=True)
     async with start(liar, good, **LIMIT) as engine:
+        refuted = []
+        engine.prover.on_refuted(refuted.append)
         located = await engine.locate(FileRequest(FILE.sha1))
         assert located.trust is Trust.CLAIMED
         reader = located.open()
@@ -81,6 +83,7 @@ async def test_a_false_claim_is_found_out_once_the_file_is_complete(jumping_cloc
                 await trio.sleep(0.1)
         with pytest.raises(ClaimError):
             await reader.read(0, 10)
+        assert refuted == [LIE.binding]
         assert located.present_bytes() == 0
         good.is_failing = False
         assert await read_all(engine, FileRequest(FILE.sha1)) == FILE.data
