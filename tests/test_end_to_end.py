@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import shutil
@@ -245,7 +246,23 @@ def test_a_shared_folder_reads_as_ordinary_files_under_the_mount(
         assert contents(path) == contents(folder)
         assert contents(Path(f"{mountpoint}/{link}")) == contents(folder)
         shutil.copytree(path, tmp_path / "copy")
+        known = set(os.listdir(mountpoint / "sha1"))
+        assert hashlib.sha1(BIG).hexdigest() in known  # what was read is listed from then on
+        assert os.getxattr(path / "big.dat", "user.kacheryfs.status") == b"%d/%d" % (len(BIG), len(BIG))
     assert contents(tmp_path / "copy") == contents(folder)
+
+
+@pytest.mark.kernel
+def test_what_this_machine_shares_stands_under_its_own_mount_and_is_not_copied(
+    lab1: Peer, folder: Path, tmp_path: Path
+) -> None:
+    link = lab1.get("share", folder)
+    with lab1.mounted(tmp_path / "kachery") as mountpoint:
+        (listed,) = os.listdir(mountpoint / "sha1dir")
+        assert link.startswith(f"sha1dir://{listed}")
+        assert contents(mountpoint / "sha1dir" / listed) == contents(folder)
+        assert os.getxattr(mountpoint / "sha1dir" / listed / "big.dat", "user.kacheryfs.trust") == b"linked"
+        assert lab1.get_json("status")["store"]["present_bytes"] == 0
 
 
 @pytest.mark.kernel
@@ -264,6 +281,10 @@ def test_status_tells_of_the_mount_its_peers_and_its_store(
         assert mount["store"]["present_bytes"] >= len(BIG)
         assert str(mountpoint) in lab2.get("status")
         assert lab2.get_json("info", lab2.get("path", link))["link"] == link
+        absent = lab2.run("info", mountpoint / "sha1" / ("0" * 40))
+        assert absent.code == 3
+        assert url in absent.one_line
+        assert lab2.run("info", mountpoint / "README").code == 2
     assert lab2.get_json("status")["mounts"] == []
 
 

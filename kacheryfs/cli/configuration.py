@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 
 from ..config import Settings, load_settings
@@ -18,8 +19,12 @@ _FLAGS = {
 
 
 def settings_of(args: argparse.Namespace) -> Settings:
-    """Return the effective settings of this command."""
-    return load_settings({name: getattr(args, flag, None) for flag, name in _FLAGS.items()}, os.environ)
+    """Return the effective settings of this command, and log at the level that they ask for."""
+    settings = load_settings({name: getattr(args, flag, None) for flag, name in _FLAGS.items()}, os.environ)
+    is_chosen = settings.sources["log_level"] != "default"
+    if (is_chosen or args.ready_fd is not None) and not args.verbosity:
+        logging.getLogger("kacheryfs").setLevel(settings.log_level.upper())
+    return settings
 
 
 def config(args: argparse.Namespace) -> int:

@@ -54,10 +54,11 @@ def _prepare_streams() -> None:
 
 
 def _set_up_logging(verbosity: int, *, in_file: bool) -> None:
-    """Log to stderr; a background mount's stderr is its log file, and there each line has its time."""
+    """Log to stderr; a background mount's stderr is its log file, and there each line has its time.
+
+    The setting ``log_level`` comes on top, once the settings are known (``configuration.settings_of``).
+    """
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbosity, 2)]
-    if in_file:
-        level = min(level, logging.INFO)
     line = "%(asctime)s %(levelname)s %(name)s: %(message)s" if in_file else "kacheryfs: %(message)s"
     logging.basicConfig(level=level, format=line, stream=sys.stderr)
 
@@ -98,7 +99,7 @@ def _report_unexpected(exc: BaseException, verbosity: int) -> int:
     cause = sole_cause(exc)
     words = " ".join(str(cause).split())[:300]
     _say(f"an unexpected {type(cause).__name__}: {words}; a fault in kacheryfs: please report it with what -v adds")
-    if verbosity or _log.getEffectiveLevel() <= logging.INFO:
+    if verbosity or _log.isEnabledFor(logging.INFO):
         _log.error("traceback of the unexpected error", exc_info=exc)
     return 1
 

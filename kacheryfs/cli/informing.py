@@ -15,10 +15,10 @@ from .. import app
 from ..core.link import FileLink, TreeLink, parse_link
 from ..core.request import FileRequest
 from ..core.tree import Tree
-from ..errors import InputError
+from ..errors import InputError, NotFoundError, UnreachableError
 from .configuration import settings_of
 from .finding import request_of, resolve
-from .mounts import find_mounts, locate_path
+from .mounts import RunningMount, find_mounts, locate_path
 from .terminal import format_table, put, put_json
 from .units import format_bytes, format_share
 
@@ -64,17 +64,21 @@ def find_target(target: str, settings: Settings) -> Named:
     found = locate_path(target, find_mounts(settings))
     if found is None:
         return _find_shared(target, settings)
-    peers = [peer["url"] for peer in found[0].status["peers"]]
-    return Named(parse_link(_link_of_mounted(target)), peers=peers)
+    mount, rest = found
+    peers = [peer["url"] for peer in mount.status["peers"]]
+    return Named(parse_link(_link_of_mounted(target, mount, rest)), peers=peers)
 
 
-def _link_of_mounted(path: str) -> str:
+def _link_of_mounted(path: str, mount: RunningMount, rest: str) -> str:
+    """Return the link of a path below a mountpoint, else the reason why there is none, as the mount remembers it."""
     try:
         return os.fsdecode(os.getxattr(path, _LINK_ATTRIBUTE))
     except OSError as exc:
-        if exc.errno == errno.ENODATA:
+        if exc.errno in (errno.ENODATA, errno.ENOTSUP):
             raise InputError(f"{path} stands for no file or folder of the network") from exc
-        raise
+        reason = mount.ask("why", path=rest)["failure"] or exc.strerror
+        kind = NotFoundError if exc.errno == errno.ENOENT else UnreachableError
+        raise kind(f"{path}: {reason}") from exc
 
 
 def _find_shared(path: str, settings: Settings) -> Named:
