@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
 from ..core.model import MAX_BLOCK_BYTES, Sha1
 from ..core.request import FileRequest
 from ..core.tree import Tree, decode_tree
-from ..errors import ProofError
+from ..errors import ProofError, StoreError
 from ..peers.peer import Peer
 from ..store.blocks import Store
 from ..store.catalog import Catalog
@@ -23,6 +23,7 @@ from .locate import Locator
 from .located import Located
 from .memory import MemoryBlocks
 from .metadata import Metadata
+from .onceasked import OnceAsked
 from .openfile import OpenFile
 from .peerset import PeerSet
 from .prover import Prover
@@ -32,10 +33,8 @@ from .roots import RootFinder
 from .scheduler import Scheduler
 from .tasks import Tasks
 from .transfer import Buffers, Transfer
+from .trees import Trees
 from .waits import Waits
-
-MAX_TREES = 64
-"""Decoded trees kept: one of 10,000 entries takes about 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +55,13 @@ class Engine:
         self.limits = limits
         tasks = Tasks(nursery)
         self.peers = PeerSet(tasks)
-        prover = Prover(self.peers, tasks)
-        self.files = OpenFiles(store, self.peers, on_open=prover.consider)
-        self.waits = Waits(limits.read_timeout_s)
         memory = MemoryBlocks()
+        self.prover = Prover(self.peers, memory, tasks)
+        self.files = OpenFiles(store, self.peers, on_open=self.prover.consider)
+        self.waits = Waits(limits.read_timeout_s)
         metadata = Metadata(store, self.peers, tasks)
         self.scheduler = Scheduler(
-            self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=prover.consider
+            self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=self.prover.consider
         )
         finder = Finder(self.peers, limits.lookup_timeout_s, tasks, on_found=self.scheduler.retry_stalled)
         now_buffer = memoryview(bytearray(NOW_BUFFER_BYTES))
@@ -79,36 +78,47 @@ class Engine:
         )
         self.peers.on_change(self._locator.forget_recent)
         Revival(self.scheduler, finder, self.files, self.peers).start(tasks)
-        self._trees: OrderedDict[Sha1, Tree] = OrderedDict()
+        self._located: OnceAsked[Located] = OnceAsked(tasks)
+        self._decoded: OnceAsked[Tree] = OnceAsked(tasks)
+        self._trees = Trees()
 
     def add_peer(self, peer: Peer) -> None:
         self.peers.add(peer)
 
     async def locate(self, request: FileRequest) -> Located:
         """Return the file that a name means; see ``Locator.locate``."""
-        return await self._locator.locate(request)
+        return await self._located.get(request, partial(self._locate, request))
+
+    async def _locate(self, request: FileRequest, *, allow_claims: bool = False) -> Located:
+        try:
+            return await self._locator.locate(request, allow_claims=allow_claims)
+        except OSError as exc:
+            raise StoreError(f"sha1 {request.sha1.short}: this machine's disk fails: {exc.strerror or exc}") from exc
 
     async def get_tree(self, sha1: Sha1) -> Tree:
         """Return a tree, its JSON fetched whole and proven by its SHA-1; ProofError where it isn't a tree."""
-        tree = self._trees.get(sha1)
-        if tree is None:
-            tree = await trio.to_thread.run_sync(decode_tree, await self._read_small(sha1))
-            self._trees[sha1] = tree
-            while len(self._trees) > MAX_TREES:
-                self._trees.popitem(last=False)
-        self._trees.move_to_end(sha1)
+        return self._trees.find(sha1) or await self._decoded.get(sha1, partial(self._decode_tree, sha1))
+
+    async def _decode_tree(self, sha1: Sha1) -> Tree:
+        data = await self._read_small(sha1)
+        tree = await trio.to_thread.run_sync(decode_tree, data)
+        self._trees.put(sha1, tree, len(data))
         return tree
 
     async def _read_small(self, sha1: Sha1) -> bytes:
-        """Return all of a file that metadata is made of: a tree's JSON, a legacy manifest."""
-        located = await self._locator.locate(FileRequest(sha1), allow_claims=True)
+        """Return all of a file that metadata is made of, a tree's JSON or a legacy manifest, proven by its SHA-1."""
+        located = await self._locate(FileRequest(sha1), allow_claims=True)
         if located.size_bytes > MAX_BLOCK_BYTES:
             raise ProofError(f"sha1 {sha1.short}: {located.size_bytes} bytes are too many for a tree or a manifest")
         reader = located.open()
         try:
-            return bytes(await reader.read(0, located.size_bytes))
+            data = bytes(await reader.read(0, located.size_bytes))
         finally:
             reader.close()
+        # Above ``whole_file_limit`` what was read is proven by a claimed manifest alone.
+        if await trio.to_thread.run_sync(Sha1.of, data) != sha1:
+            raise ProofError(f"sha1 {sha1.short}: what peers claim it to be has another SHA-1")
+        return data
 
     def cancel(self, file: OpenFile | None = None) -> int:
         """End the waiting reads of ``file``, or all; return how many."""

@@ -64,10 +64,13 @@ class LocalFiles:
         size_bytes = self._store.complete_size(manifest)
         if size_bytes is None or size_bytes > MAX_BLOCK_BYTES:
             return None
-        fd = self._store.open_complete(manifest)
+        try:
+            fd = self._store.open_complete(manifest)
+        except NotFoundError:
+            return None  # gone since
         try:
             return decode_legacy_manifest(os.pread(fd, size_bytes, 0), manifest, sha1)
-        except KacheryError:
+        except (KacheryError, OSError):
             return None  # damaged on disk: it is fetched again
         finally:
             os.close(fd)

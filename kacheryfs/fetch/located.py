@@ -7,9 +7,9 @@ from typing import Protocol
 
 import trio
 
-from ..core.model import Binding
+from ..core.model import Binding, ByteRange, Layout
 from ..core.request import Trust
-from ..errors import ChangedError
+from ..errors import CancelledError, CatalogError, ChangedError
 from ..store.originals import OpenOriginal, Original
 from .openfile import OpenFile
 from .reader import Engines, FileReader
@@ -95,19 +95,41 @@ class OriginalReader:
     def __init__(self, opened: OpenOriginal) -> None:
         self._opened = opened
         self.size_bytes = opened.size_bytes
+        self._n_reads = 0
+        self._is_closed = False
 
     async def read(self, offset: int, n_bytes: int) -> bytes | memoryview:
         """Return the bytes of ``[offset, offset + n_bytes)``; ChangedError where the file was changed."""
-        start = min(offset, self.size_bytes)
-        return await trio.to_thread.run_sync(self._read, start, min(n_bytes, self.size_bytes - start))
+        span = Layout(self.size_bytes).clip(offset, n_bytes)
+        if self._is_closed:
+            raise CancelledError("the file was closed")
+        self._n_reads += 1
+        try:
+            return await trio.to_thread.run_sync(self._read, span)
+        except OSError as exc:
+            sha1 = self._opened.original.sha1
+            raise CatalogError(f"sha1 {sha1.short}: the shared file can't be read: {exc.strerror or exc}") from exc
+        finally:
+            self._n_reads -= 1
+            self._close_if_over()
 
-    def _read(self, start: int, n_bytes: int) -> bytes:
+    def _read(self, span: ByteRange) -> memoryview:
         self._opened.check()
-        data = os.pread(self._opened.fd, n_bytes, start)
+        data = bytearray(len(span))
+        done = 0
+        while done < len(data):
+            n_bytes = os.preadv(self._opened.fd, [memoryview(data)[done:]], span.start + done)
+            if n_bytes == 0:
+                raise ChangedError("the original became shorter while it was read; share it again")
+            done += n_bytes
         self._opened.check()
-        if len(data) != n_bytes:
-            raise ChangedError("the original became shorter while it was read; share it again")
-        return data
+        return memoryview(data)
 
     def close(self) -> None:
-        self._opened.close()
+        """Close it, after reads under way in threads: a closed descriptor's number is another file's at once."""
+        self._is_closed = True
+        self._close_if_over()
+
+    def _close_if_over(self) -> None:
+        if self._is_closed and not self._n_reads:
+            self._opened.close()

@@ -31,3 +31,8 @@ class MemoryBlocks:
         if found:
             self._blocks.move_to_end((binding, block))
         return found
+
+    def forget(self, binding: Binding) -> None:
+        """Drop the blocks of a file whose manifest was proven false."""
+        for name in [name for name in self._blocks if name[0] == binding]:
+            self._n_bytes -= len(self._blocks.pop(name).data)

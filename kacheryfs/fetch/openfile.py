@@ -42,10 +42,6 @@ class OpenFile:
     def binding(self) -> Binding:
         return binding_of(self.proof)
 
-    @property
-    def is_idle(self) -> bool:
-        return self.n_readers == 0 and not self.flights and not self.is_being_proven
-
     def retire(self, reason: str) -> None:
         """Let nobody read from it any more."""
         self.retired = reason

@@ -20,6 +20,7 @@ LONGEST_REST_S = 5.0
 """A peer that fell silent is asked again after 0.25, 0.5, … 5 s: a reader that waits for it waits that much longer."""
 FIRST_BAN_S = 60.0
 LONGEST_BAN_S = 3600.0
+MAX_BANS = 10_000
 PING_TIMEOUT_S = 5.0
 _NOBODYS = Sha1(b"\0" * 20)
 
@@ -27,7 +28,6 @@ _NOBODYS = Sha1(b"\0" * 20)
 @dataclass(slots=True)
 class _Health:
     peer: Peer
-    failures: int = 0
     last_word: str = "not asked yet"
     is_resting: bool = False
 
@@ -75,22 +75,23 @@ class PeerSet:
         await health.peer.aclose()
 
     def is_resting(self, peer: Peer) -> bool:
+        """Tell whether to leave ``peer`` alone: it doesn't answer, or was removed (its URL may have another now)."""
         health = self._health.get(peer.url)
-        return health is None or health.is_resting
+        return health is None or health.peer is not peer or health.is_resting
 
     def last_word(self, peer: Peer) -> str:
         health = self._health.get(peer.url)
         return health.last_word if health else "removed"
 
     def note_success(self, peer: Peer) -> None:
-        if health := self._health.get(peer.url):
-            health.failures = 0
+        health = self._health.get(peer.url)
+        if health is not None and health.peer is peer:
             health.last_word = "answers"
 
     def note_failure(self, peer: Peer, error: PeerError) -> None:
         """Remember what a peer said; one that can't be reached rests until it answers again."""
         health = self._health.get(peer.url)
-        if health is None:
+        if health is None or health.peer is not peer:
             return
         health.last_word = str(error)
         if isinstance(error, PeerUnreachableError) and not health.is_resting:
@@ -111,8 +112,9 @@ class PeerSet:
             return
         duration_s = min(old.duration_s * 2, LONGEST_BAN_S) if old else FIRST_BAN_S
         log.warning("%s is not asked for sha1 %s for %.0f s: %s", peer.url, sha1.short, duration_s, reason)
-        if len(self._bans) > 10_000:
-            self._bans = {name: ban for name, ban in self._bans.items() if ban.until > now}
+        self._bans.pop(name, None)
+        while len(self._bans) >= MAX_BANS:
+            del self._bans[next(iter(self._bans))]  # the oldest
         self._bans[name] = _Ban(now + duration_s, duration_s, reason)
 
     def find_ban(self, peer: Peer, sha1: Sha1, manifest: ManifestDigest | None = None) -> str | None:
@@ -136,13 +138,15 @@ class PeerSet:
                 await health.peer.connect()
                 await health.peer.have([_NOBODYS])
         except trio.TooSlowError:
-            self.note_failure(health.peer, PeerUnreachableError(f"no answer within {PING_TIMEOUT_S:.0f} s"))
+            self.note_failure(
+                health.peer, PeerUnreachableError(f"{health.peer.url}: no answer within {PING_TIMEOUT_S:.0f} s")
+            )
         except PeerError as exc:
             self.note_failure(health.peer, exc)
             if not isinstance(exc, PeerUnreachableError):
                 health.is_resting = False
         else:
-            health.last_word, health.failures = "answers", 0
+            health.last_word = "answers"
             if health.is_resting:
                 health.is_resting = False
                 log.info("%s answers again", health.peer.url)

@@ -10,6 +10,7 @@ import trio
 from ..core.model import Binding
 from ..core.request import Trust
 from ..errors import ClaimError, ProofError, StoreError
+from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
 from .tasks import Tasks
@@ -20,8 +21,9 @@ log = logging.getLogger(__name__)
 class Prover:
     """Proves complete files one at a time: SHA-1 runs at 0.7 GB/s, and one core is left to readers."""
 
-    def __init__(self, peers: PeerSet, tasks: Tasks) -> None:
+    def __init__(self, peers: PeerSet, memory: MemoryBlocks, tasks: Tasks) -> None:
         self._peers = peers
+        self._memory = memory
         self._tasks = tasks
         self._limit = trio.CapacityLimiter(1)
         self._listeners: list[Callable[[Binding], None]] = []
@@ -53,6 +55,7 @@ class Prover:
     def _retire(self, file: OpenFile, error: ProofError) -> None:
         manifest = file.proof.manifest.short if file.proof.manifest else "its size"
         file.retire(f"the whole file has another SHA-1, so manifest {manifest} is not of it: its blocks were dropped")
+        self._memory.forget(file.binding)
         for peer in file.claimants:
             for name in (None, file.proof.manifest):
                 self._peers.ban(peer, file.proof.sha1, name, "it claimed a false manifest")
