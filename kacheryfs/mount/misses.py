@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 
@@ -12,7 +12,8 @@ from ..core.model import ByteRange
 from ..errors import KacheryError
 
 MAX_MISSES = 4096
-MAX_FAILED_READS = 64
+MAX_FAILED_READS = 4096
+"""As many as the kernel lets wait at once: threads that share a handle all fail in the same moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +68,16 @@ class FailedReads:
 
     def __init__(self, ttl_s: float) -> None:
         self._ttl_s = ttl_s
-        self._failed: list[tuple[ByteRange, Failure]] = []
+        self._failed: deque[tuple[ByteRange, Failure]] = deque(maxlen=MAX_FAILED_READS)
+        # Invariant: in order of time, the oldest first
 
     def add(self, span: ByteRange, exc: KacheryError) -> None:
-        self._failed = [*self._failed[1 - MAX_FAILED_READS :], (span, failure_of(exc))]
+        self._failed.append((span, failure_of(exc)))
 
     def check(self, offset: int) -> None:
         """Raise the failure anew where ``offset`` lies in what failed."""
-        if not self._failed:
-            return
-        oldest = trio.current_time() - self._ttl_s
-        self._failed = [(span, failure) for span, failure in self._failed if failure.at > oldest]
+        while self._failed and self._failed[0][1].at <= trio.current_time() - self._ttl_s:
+            self._failed.popleft()
         for span, failure in self._failed:
             if span.start <= offset < span.stop:
                 raise failure.again()

@@ -246,6 +246,15 @@ async def test_a_failed_read_fails_again_for_a_second_without_waiting(
     assert await shown.vfs.read(opened.handle, 131072, 4) == shown.world.broken.data[131072:131076]
 
 
+async def test_hundreds_of_reads_that_fail_at_once_all_fail_again_without_waiting(shown: Shown) -> None:
+    opened = await shown.open(f"sha1/{shown.world.broken.digest}")
+    for _ in range(2):
+        for offset in range(0, 900_000, 3000):
+            with pytest.raises(TimedOutError):
+                await shown.vfs.read(opened.handle, offset, 3000)
+    assert shown.engine.readers[-1].n_reads == 300
+
+
 async def test_a_cancelled_read_need_not_be_cancelled_twice(shown: Shown) -> None:
     opened = await shown.open(f"sha1/{shown.world.cancelled.digest}")
     for n_bytes in (131072, 4096):
