@@ -1,4 +1,4 @@
-"""Originals are served in place for as long as they are what was hashed, and what is unusual in a folder is kept out."""
+"""Originals are served in place while they are what was hashed, and what is unusual in a folder is kept out."""
 
 from __future__ import annotations
 
