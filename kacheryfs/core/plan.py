@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from .model import BlockRange
-
-
-def coalesce(blocks: Iterable[int]) -> list[BlockRange]:
-    """Return ascending block indices as maximal ranges of consecutive ones."""
-    ranges: list[BlockRange] = []
-    for block in blocks:
-        if ranges and ranges[-1].stop == block:
-            ranges[-1] = BlockRange(ranges[-1].start, block + 1)
-        else:
-            ranges.append(BlockRange(block, block + 1))
-    return ranges
 
 
 def grow_run(start: int, is_wanted: Callable[[int], bool], max_blocks: int) -> BlockRange:
