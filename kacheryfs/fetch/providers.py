@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
@@ -10,10 +11,12 @@ import trio
 from ..core.choice import Candidate, choose
 from ..core.manifest import GROUP_BLOCKS
 from ..core.model import Binding, BlockRange
-from ..errors import PeerLacksError
+from ..errors import PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
 from ..peers.peer import Peer
 from .loads import Loads
 from .peerset import PeerSet
+
+log = logging.getLogger(__name__)
 
 PRESENCE_FRESH_S = 2.0
 LACKS_FOR_S = 5.0
@@ -115,6 +118,17 @@ class ProviderBook:
         ]
         index = choose(candidates, n_bytes)
         return None if index is None else usable[index]
+
+    def blame(self, provider: Provider, error: PeerError) -> None:
+        """Take note of why a run of ``provider`` broke off."""
+        log.log(error.log_level, "sha1 %s: %s", self._binding.sha1.short, error)
+        if isinstance(error, PeerLackedGroupError):
+            return
+        if isinstance(error, PeerLiedError):
+            self._peers.ban(provider.peer, self._binding.sha1, self._binding.manifest, str(error))
+        elif isinstance(error, PeerLacksError) and not provider.is_partial:
+            provider.lacks_until = trio.current_time() + LACKS_FOR_S
+        self._peers.note_failure(provider.peer, error)
 
     def _find_ban(self, peer: Peer) -> str | None:
         return self._peers.find_ban(peer, self._binding.sha1, self._binding.manifest)

@@ -6,6 +6,7 @@ import trio
 
 from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
 from ..core.model import BlockRange
+from .flights import FlightState
 from .openfile import OpenFile
 from .providers import Provider
 
@@ -20,20 +21,35 @@ MAX_OVERDUE_S = 10.0
 """However slow a provider is known to be, this is when others are asked, who may have come since it was chosen."""
 
 
+RUN_TIMEOUT_S = 60.0
+MIN_RATE_BYTES_PER_S = 4096
+"""A run may take this much longer; peers have closer limits of their own, this bounds any."""
+
+
 class Run:
     """One request under way."""
 
-    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange, *, is_demand: bool) -> None:
+    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange) -> None:
         self.file = file
         self.provider = provider
         self.blocks = blocks
-        self.is_demand = is_demand
         self.n_bytes = len(file.layout.bytes_of(blocks))
         self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
         self.progress_at = trio.current_time()
         self.flights = [file.flights[block] for block in blocks]
         """What it carries; by the time it ends the file's table may hold another flight of the same block."""
         self.has_landed = False
+        self.scope = trio.CancelScope(deadline=self.progress_at + run_timeout_s(self.n_bytes))
+
+    @property
+    def is_needless(self) -> bool:
+        """Whether others have landed all that it carries."""
+        return all(flight.state is FlightState.LANDED for flight in self.flights)
+
+
+def run_timeout_s(n_bytes: int) -> float:
+    """Return how long a run of ``n_bytes`` may take at the very most."""
+    return RUN_TIMEOUT_S + n_bytes / MIN_RATE_BYTES_PER_S
 
 
 def run_bytes(provider: Provider) -> int:

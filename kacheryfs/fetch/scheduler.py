@@ -18,14 +18,14 @@ import trio
 
 from ..core.manifest import VerifiedBlock
 from ..core.plan import grow_run
-from ..errors import PeerError, PeerLackedGroupError, PeerLacksError, PeerLiedError
+from ..errors import PeerError, PeerLackedGroupError, PeerLacksError, PeerUnreachableError
 from .flights import Flight, FlightState
 from .loads import Loads
 from .memory import MemoryBlocks
 from .openfile import OpenFile
 from .peerset import PeerSet
 from .providers import Provider
-from .runs import Run, overdue_s, run_bytes
+from .runs import Run, overdue_s, run_bytes, run_timeout_s
 from .stalled import Stalled
 from .tasks import Tasks
 from .transfer import Transfer
@@ -151,7 +151,7 @@ class Scheduler:
         """Start a run that begins with ``flight``; False: no buffer is free now."""
         max_blocks = max(run_bytes(provider) // file.layout.block_bytes, 1)
         blocks = grow_run(flight.block, lambda block: _may_follow(file, block, provider), max_blocks)
-        run = Run(file, provider, blocks, is_demand=flight.is_demand)
+        run = Run(file, provider, blocks)
         held = sum(other.buffer_bytes for other in self.runs)
         if self.runs and held + run.buffer_bytes > MAX_BUFFER_BYTES:
             return False
@@ -182,27 +182,37 @@ class Scheduler:
     # -- runs --------------------------------------------------------------------------------------------------------
 
     async def _fly(self, run: Run) -> None:
-        error: PeerError | None = None
-        try:
-            await self._transfer.carry(run.file, run.provider, run.blocks, lambda b, u: self._land(run, b, u))
-        except PeerError as exc:
-            error = exc
-        except Exception as exc:
-            # An outer edge: a defect in one run must not end the engine, and with it the mount and every reader.
-            log.exception("a run of sha1 %s failed in a way that it should not", run.file.proof.sha1.short)
-            error = PeerError(f"{run.provider.peer.url}: internal error, {type(exc).__name__} (see the log)")
-        finally:
-            self.runs.discard(run)
-            self._loads.remove(run.provider.peer, run.n_bytes)
+        error = await self._carry(run)
         if error is None:
             self._peers.note_success(run.provider.peer)
         else:
-            self._blame(run, error)
+            run.file.providers.blame(run.provider, error)
         self._requeue_unlanded(run, error)
         if run.has_landed:
             self._on_progress(run.file)
         self._pump_parked(run)
         self._pump()
+
+    async def _carry(self, run: Run) -> PeerError | None:
+        """Carry a run to its end, good or bad; return what went wrong."""
+        url = run.provider.peer.url
+        try:
+            with run.scope:
+                await self._transfer.carry(run.file, run.provider, run.blocks, lambda b, u: self._land(run, b, u))
+        except PeerError as exc:
+            return exc
+        except Exception as exc:
+            # An outer edge: a defect in one run must not end the engine, and with it the mount and every reader.
+            log.exception("a run of sha1 %s failed in a way that it should not", run.file.proof.sha1.short)
+            return PeerError(f"{url}: internal error, {type(exc).__name__} (see the log)")
+        finally:
+            self.runs.discard(run)
+            self._loads.remove(run.provider.peer, run.n_bytes)
+        if run.scope.cancelled_caught and not run.is_needless:
+            return PeerUnreachableError(
+                f"{url}: did not send {run.n_bytes} bytes within {run_timeout_s(run.n_bytes):.0f} s"
+            )
+        return None
 
     def _land(self, run: Run, block: int, unstored: VerifiedBlock | None) -> None:
         run.progress_at = trio.current_time()
@@ -213,24 +223,15 @@ class Scheduler:
         if flight:
             flight.land(unstored)
 
-    def _blame(self, run: Run, error: PeerError) -> None:
-        log.log(error.log_level, "sha1 %s: %s", run.file.proof.sha1.short, error)
-        if isinstance(error, PeerLackedGroupError):
-            return
-        if isinstance(error, PeerLiedError):
-            proof = run.file.proof
-            self._peers.ban(run.provider.peer, proof.sha1, proof.manifest, str(error))
-        elif isinstance(error, PeerLacksError) and not run.provider.is_partial:
-            run.provider.note_lack(error)
-        self._peers.note_failure(run.provider.peer, error)
-
     def _requeue_unlanded(self, run: Run, error: PeerError | None) -> None:
-        for flight in run.flights:
-            if flight.state is FlightState.LANDED:
-                continue
+        unlanded = [flight for flight in run.flights if flight.state is not FlightState.LANDED]
+        for flight in unlanded:
             flight.runs -= 1
-            if error is not None:
-                flight.tried.add(run.provider.peer.url)
+        # Who has a part of the file, and lacks the first of these blocks, may have the others.
+        is_of_first = run.provider.is_partial and isinstance(error, PeerLacksError)
+        for flight in unlanded[: 1 if is_of_first else None] if error else []:
+            flight.tried.add(run.provider.peer.url)
+        for flight in unlanded:
             if isinstance(error, PeerLackedGroupError):
                 self._stall(run.file, flight)
             else:
@@ -266,6 +267,8 @@ class Scheduler:
         overdue = [run for run in self.runs if now - run.progress_at > overdue_s(run)]
         for run in overdue:
             run.progress_at = now
+            if run.is_needless:
+                run.scope.cancel()
             for flight in run.flights:
                 if flight.waiters and flight.state is FlightState.RUNNING and flight.runs == 1:
                     flight.tried.add(run.provider.peer.url)

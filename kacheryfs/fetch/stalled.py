@@ -38,6 +38,6 @@ class Stalled:
                     file.flights.pop(flight.block, None)
             if waited_for:
                 self._flights[file] = waited_for
-        if not self._flights:
+        if not self._flights and self._any.is_set():
             self._any = trio.Event()
         return list(self._flights)

@@ -18,6 +18,8 @@ from .providers import Presence, Provider
 BATCH_BYTES = 1024 * 1024
 """Received between two hops to a thread (0.17 ms each) that verifies and stores."""
 
+BATCH_S = 0.05
+
 Landing = Callable[[int, VerifiedBlock | None], None]
 """Told each block that has landed, with the block itself where the store could not keep it."""
 
@@ -51,7 +53,7 @@ class Transfer:
         if provider.is_partial:
             blocks = await self._cut_to_present(file, provider, blocks)
         layout = file.layout
-        n_batch = max(BATCH_BYTES // layout.block_bytes, 1)
+        n_batch = max(batch_bytes(provider) // layout.block_bytes, 1)
         buffer = self._buffers.take(min(layout.block_bytes * min(n_batch, len(blocks)), layout.size_bytes))
         try:
             span = layout.bytes_of(blocks)
@@ -94,6 +96,12 @@ class Transfer:
         if not cut:
             raise PeerLacksError(f"{provider.peer.url}: has sha1 {file.proof.sha1.short} without block {blocks.start}")
         return cut
+
+
+def batch_bytes(provider: Provider) -> int:
+    """Return how much to receive before it is verified and stored: of a slow provider one block, somebody waits."""
+    rate = provider.peer.stats.rate_bytes_per_s or 0.0
+    return min(int(rate * BATCH_S), BATCH_BYTES)
 
 
 async def _receive_exactly(stream: RangeStream, view: memoryview, provider: Provider) -> None:
