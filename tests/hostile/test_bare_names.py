@@ -54,7 +54,7 @@ async def serving_folder(folder: Path) -> AsyncIterator[Served]:
 
 async def until(holds):
     with trio.fail_after(20):
-        while not holds():  # noqa: ASYNC110 - the engine announces to nobody that it has found a lie out
+        while not holds():
             await trio.sleep(0.1)
 
 
