@@ -55,6 +55,11 @@ class Provider:
             return True
         return known.blocks[block % GROUP_BLOCKS]
 
+    def note_presence(self, group: int, blocks: list[bool], now: float) -> None:
+        """Remember which blocks of a group it has; what is known of others is forgotten once it isn't fresh."""
+        fresh = {g: known for g, known in self.presence.items() if now - known.asked_at <= PRESENCE_FRESH_S}
+        self.presence = fresh | {group: Presence(blocks, now)}
+
     def cut_to_present(self, blocks: BlockRange) -> BlockRange:
         """Return the leading blocks that it has, as far as presence is known."""
         stop = blocks.start
@@ -127,7 +132,7 @@ class ProviderBook:
         if isinstance(error, PeerLiedError):
             self._peers.ban(provider.peer, self._binding.sha1, self._binding.manifest, str(error))
         elif isinstance(error, PeerLacksError) and not provider.is_partial:
-            provider.lacks_until = trio.current_time() + LACKS_FOR_S
+            provider.note_lack(error)
         self._peers.note_failure(provider.peer, error)
 
     def _find_ban(self, peer: Peer) -> str | None:

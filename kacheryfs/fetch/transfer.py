@@ -13,7 +13,7 @@ from ..errors import PeerLacksError, PeerLiedError, PeerUnreachableError, ProofE
 from ..peers.peer import RangeStream
 from .metadata import Metadata
 from .openfile import OpenFile
-from .providers import Presence, Provider
+from .providers import Provider
 
 BATCH_BYTES = 1024 * 1024
 """Received between two hops to a thread (0.17 ms each) that verifies and stores."""
@@ -65,6 +65,9 @@ class Transfer:
                     batch = BlockRange(start, min(start + n_batch, blocks.stop))
                     await self._carry_batch(file, provider, stream, batch, memoryview(buffer), landing)
                     start = batch.stop
+        except PeerLacksError:
+            provider.presence.pop(blocks.start // GROUP_BLOCKS, None)  # what it said is no longer so
+            raise
         finally:
             self._buffers.give_back(buffer)
 
@@ -88,11 +91,12 @@ class Transfer:
             raise PeerLiedError(f"{provider.peer.url}: {error}") from error
 
     async def _cut_to_present(self, file: OpenFile, provider: Provider, blocks: BlockRange) -> BlockRange:
-        group = blocks.start // GROUP_BLOCKS
-        n_blocks = len(group_blocks(file.layout, group))
-        present = await provider.peer.presence(file.binding, group, n_blocks)
-        provider.presence[group] = Presence(present, trio.current_time())
         cut = provider.cut_to_present(blocks)
+        if len(cut) < len(blocks):  # blocks come, and seldom go: what it was said to have is not asked about again
+            group = blocks.start // GROUP_BLOCKS
+            present = await provider.peer.presence(file.binding, group, len(group_blocks(file.layout, group)))
+            provider.note_presence(group, present, trio.current_time())
+            cut = provider.cut_to_present(blocks)
         if not cut:
             raise PeerLacksError(f"{provider.peer.url}: has sha1 {file.proof.sha1.short} without block {blocks.start}")
         return cut
