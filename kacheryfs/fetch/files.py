@@ -84,7 +84,9 @@ class OpenFiles:
         """Close everything; nobody may be reading any more."""
         self._kept.clear()
         for finalizer in self._finalizers:
-            finalizer()
+            alive = finalizer.peek()
+            if alive is not None and not alive[0].is_left_open:
+                finalizer()
         self._close_unused()
 
 

@@ -33,6 +33,8 @@ class OpenFile:
         """The reads that wait, each with the trust that its name gives it."""
         self.n_readers = 0
         self.is_being_proven = False
+        self.is_left_open = False
+        """A thread that nobody waits for any more reads it: it is closed by the end of the process."""
 
     @property
     def layout(self) -> Layout:

@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import json
 import random
+import threading
 
 import pytest
-import trio
+import trio.testing
 from blake3 import blake3
 from fakes import FakeFile, FakePeer, Flaky, Lying
 
@@ -19,6 +20,7 @@ from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree, encode_tree
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, KacheryError, ProofError, TimedOutError
+from kacheryfs.store.blocks import StoredFile
 
 FILE = FakeFile.of(random.Random(1).randbytes(3 * BLOCK_BYTES + 7))
 OTHER = FakeFile.of(random.Random(2).randbytes(3 * BLOCK_BYTES + 7))
@@ -183,3 +185,83 @@ async def test_a_file_of_many_megabytes_small_enough_to_prove_whole_costs_one_co
         assert (
             await read_all(engine, FileRequest(file.sha1, None, FileInfo(len(file.data), None).size_bytes)) == file.data
         )
+
+
+async def test_links_go_on_while_claims_disagree_and_waiting_claims_end_at_once(jumping_clock, start):
+    good = Flaky(FakePeer([FILE], url="fake://good"))
+    async with start(good, **LIMIT) as engine, trio.open_nursery() as nursery:
+        claimed = (await engine.locate(FileRequest(FILE.sha1))).open()
+        linked = (await engine.locate(FileRequest(FILE.sha1, FILE.binding.manifest))).open()
+        assert (await engine.locate(FileRequest(FILE.sha1))).trust is Trust.CLAIMED  # whoever opened a link
+        good.is_failing = True
+        ended = []
+
+        async def read_claimed():
+            with pytest.raises(ClaimError, match="fake://liar"):
+                await claimed.read(0, 10)
+            ended.append(trio.current_time())
+
+        nursery.start_soon(read_claimed)
+        nursery.start_soon(linked.read, 0, 10)
+        await trio.sleep(5)
+        engine.add_peer(FakePeer([LIE], url="fake://liar"))
+        await trio.sleep(1)
+        assert ended
+        good.is_failing = False
+        await trio.sleep(6)
+        assert not list(engine.waits)
+        with pytest.raises(ClaimError):
+            await claimed.read(0, 10)
+        assert bytes(await linked.read(0, 10)) == FILE.data[:10]
+        await engine.peers.remove("fake://liar")
+        assert await read_all(engine, FileRequest(FILE.sha1)) == FILE.data  # they agree again
+
+
+async def test_reads_that_wait_for_a_file_whose_claim_is_found_false_end_at_once(jumping_clock, start):
+    liar = Flaky(FakePeer([LIE], url="fake://liar"))
+    async with start(liar, **LIMIT) as engine, trio.open_nursery() as nursery:
+        located = await engine.locate(FileRequest(FILE.sha1))
+        liar.is_failing = True
+        ended = []
+
+        async def read():
+            with pytest.raises(ClaimError, match="another SHA-1"):
+                await located.open().read(0, 10)
+            ended.append(trio.current_time())
+
+        nursery.start_soon(read)
+        await trio.sleep(1)
+        located.file.retire("the whole file has another SHA-1")  # as the prover does
+        await trio.sleep(0.1)
+        assert ended
+
+
+async def test_the_end_of_the_engine_waits_for_no_proof(start, monkeypatch):
+    gate, real = threading.Event(), StoredFile.prove
+
+    def prove(self):
+        gate.wait()
+        return real(self)
+
+    monkeypatch.setattr(StoredFile, "prove", prove)
+    async with start(FakePeer([FILE])) as engine:
+        located = await engine.locate(FileRequest(FILE.sha1, FILE.binding.manifest))
+        await located.open().read(0, len(FILE.data))
+        while not located.file.is_being_proven:
+            await trio.testing.wait_all_tasks_blocked()
+    assert located.file.is_left_open
+    gate.set()
+
+
+@pytest.mark.expects_warnings
+async def test_who_only_told_a_size_is_not_blamed_for_a_false_manifest(jumping_clock, start):
+    liar = FakePeer([LIE], url="fake://liar")
+    plain = Flaky(FakePeer([FILE], url="fake://plain", is_static=True))
+    async with start(liar, plain, **LIMIT) as engine:
+        reader = (await engine.locate(FileRequest(FILE.sha1))).open()
+        plain.is_failing = True
+        with contextlib.suppress(ClaimError):
+            await reader.read(0, len(FILE.data))
+        await trio.sleep(10)
+        assert engine.peers.find_ban(liar, FILE.sha1)
+        assert not engine.peers.find_ban(plain, FILE.sha1)
