@@ -148,7 +148,11 @@ class Adapter(pyfuse3.Operations):
     # extended attributes
 
     async def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
-        if not name.startswith(_XATTR_PREFIX):  # "ls -l" asks twice a file for others', 20,000 times in a large tree
+        # "ls -l" asks for an ACL and a security context of every file; told "not supported", it stops after the first.
+        # Measured for 10,000 entries: 0.3 s instead of 1.1 s.
+        if not name.startswith(b"user."):
+            raise pyfuse3.FUSEError(errno.ENOTSUP)
+        if not name.startswith(_XATTR_PREFIX):
             raise pyfuse3.FUSEError(errno.ENODATA)
         return await self._get_xattr(inode, os.fsdecode(name))
 
