@@ -37,8 +37,8 @@ Attributes
 - What the kernel forgets is forgotten here, so that memory is bounded by what the kernel holds.
 - The kernel may believe attributes for a day, those of a claim for two seconds, those of the root for one.
 - ``user.kacheryfs.status`` (present/total bytes), ``.trust``, ``.manifest`` and ``.link`` stand on files and on the
-  directories of trees, any other of a user is ENODATA, one of the system (an ACL, a security context) ENOTSUP; a claimed
-  manifest never gets into a link.
+  directories of trees; any other of a user is ENODATA, one of the system (an ACL, a security context) ENOTSUP. A
+  claimed manifest never gets into a link.
 - ``statfs`` tells of no space, so that nothing is ever full.
 
 Errors
