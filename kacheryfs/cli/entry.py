@@ -27,16 +27,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbosity = 0
     try:
         _prepare_streams()
-        args = parse(argv)
+        args = _parse(argv)
         verbosity = args.verbosity
         _set_up_logging(verbosity, in_file=args.ready_fd is not None)
         code = _find_command(args)(args)
         sys.stdout.flush()
         return code
+    except SystemExit:  # argparse has said what there is to say
+        raise
     except BaseException as exc:  # the outermost edge: every error ends as one line and a code
-        if isinstance(exc, SystemExit):
-            raise
-        return report(exc, verbosity)
+        code = report(exc, verbosity)
+        _drop_unwritten()
+        return code
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return parse(argv)
+    finally:
+        sys.stdout.flush()  # a help text that can't be written is an error like any other
 
 
 def _find_command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
@@ -111,6 +120,14 @@ def _words_of(exc: OSError) -> str:
 
 def _say(line: str) -> None:
     print(f"kacheryfs: {' '.join(line.splitlines())}", file=sys.stderr)
+
+
+def _drop_unwritten() -> None:
+    """Drop what stdout did not take: the interpreter would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:
