@@ -133,6 +133,7 @@ async def open_engine(store: Store, catalog: Catalog, limits: EngineLimits) -> A
         engine = Engine(store, catalog, limits, nursery)
         try:
             yield engine
+            await engine.prover.finish()
         except Exception as exc:
             failure = exc  # raised below: out of the nursery it would come wrapped in a group
         finally:

@@ -17,6 +17,9 @@ from .tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+FINISH_TIMEOUT_S = 10.0
+"""At the end of an engine: 7 GB. What takes longer is proven when the file is opened the next time."""
+
 
 class Prover:
     """Proves complete files one at a time: SHA-1 runs at 0.7 GB/s, and one core is left to readers."""
@@ -26,6 +29,8 @@ class Prover:
         self._memory = memory
         self._tasks = tasks
         self._limit = trio.CapacityLimiter(1)
+        self._n_proofs = 0
+        self._all_done = trio.Event()
         self._listeners: list[Callable[[Binding], None]] = []
 
     def on_refuted(self, listener: Callable[[Binding], None]) -> None:
@@ -39,11 +44,20 @@ class Prover:
             return
         if stored.is_full():
             file.is_being_proven = True
+            if not self._n_proofs:
+                self._all_done = trio.Event()
+            self._n_proofs += 1
             self._tasks.start_soon(self._prove, file)
+
+    async def finish(self) -> None:
+        """Wait for the proofs that are under way, for a while."""
+        if self._n_proofs:
+            with trio.move_on_after(FINISH_TIMEOUT_S):
+                await self._all_done.wait()
 
     async def _prove(self, file: OpenFile) -> None:
         try:
-            # Abandoned at the end of the engine: an 87 GB file takes two minutes, and a kill spoils nothing.
+            # Abandoned when the engine has ended: an 87 GB file takes two minutes, and a kill spoils nothing.
             if await trio.to_thread.run_sync(file.stored.prove, limiter=self._limit, abandon_on_cancel=True):
                 file.trust = Trust.PROVEN
         except trio.Cancelled:
@@ -55,6 +69,9 @@ class Prover:
             log.log(exc.log_level, "%s", exc)
         finally:
             file.is_being_proven = False
+            self._n_proofs -= 1
+            if not self._n_proofs:
+                self._all_done.set()
 
     def _retire(self, file: OpenFile, error: ProofError) -> None:
         manifest = file.proof.manifest.short if file.proof.manifest else "its size"

@@ -64,7 +64,7 @@ class FileReader:
         file.check_readable(self._trust)
         span = file.layout.clip(offset, n_bytes)
         if not span:
-            return b""
+            return await self._read_nothing(n_bytes)
         self._hint_ahead(span)
         blocks = file.layout.blocks_of(span)
         if len(span) <= NOW_BUFFER_BYTES and all(file.stored.is_checked(block) for block in blocks):
@@ -72,6 +72,13 @@ class FileReader:
             if file.stored.read_now(span, view):
                 return view
         return await self._read_waiting(span, blocks)
+
+    async def _read_nothing(self, n_bytes: int) -> bytes:
+        """Return that the file has ended; where its size is only claimed, once that is proven."""
+        file = self._file
+        if n_bytes > 0 and self._trust is Trust.CLAIMED and file.proof.manifest is None and file.layout.n_blocks:
+            await self._read_waiting(ByteRange(0, 1), BlockRange(0, 1))
+        return b""
 
     def _hint_ahead(self, span: ByteRange) -> None:
         ahead = self._pattern.observe(span)

@@ -20,6 +20,7 @@ from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree, encode_tree
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, KacheryError, ProofError, TimedOutError
+from kacheryfs.fetch import prover
 from kacheryfs.store.blocks import StoredFile
 
 FILE = FakeFile.of(random.Random(1).randbytes(3 * BLOCK_BYTES + 7))
@@ -236,8 +237,16 @@ async def test_reads_that_wait_for_a_file_whose_claim_is_found_false_end_at_once
         assert ended
 
 
-async def test_the_end_of_the_engine_waits_for_no_proof(start, monkeypatch):
+async def test_the_end_of_the_engine_waits_for_a_short_proof(start):
+    async with start(FakePeer([FILE])) as engine:
+        located = await engine.locate(FileRequest(FILE.sha1, FILE.binding.manifest))
+        await located.open().read(0, len(FILE.data))
+    assert located.trust is Trust.PROVEN
+
+
+async def test_the_end_of_the_engine_waits_for_no_long_proof(start, monkeypatch):
     gate, real = threading.Event(), StoredFile.prove
+    monkeypatch.setattr(prover, "FINISH_TIMEOUT_S", 0.01)
 
     def prove(self):
         gate.wait()
@@ -265,3 +274,11 @@ async def test_who_only_told_a_size_is_not_blamed_for_a_false_manifest(jumping_c
         await trio.sleep(10)
         assert engine.peers.find_ban(liar, FILE.sha1)
         assert not engine.peers.find_ban(plain, FILE.sha1)
+
+
+@pytest.mark.expects_warnings
+async def test_a_claimed_size_is_proven_before_a_read_behind_it_says_that_the_file_has_ended(jumping_clock, start):
+    async with start(Lying(FakePeer([FILE]), size_bytes=1000), read_timeout_s=5) as engine:
+        reader = (await engine.locate(FileRequest(FILE.sha1))).open()
+        with pytest.raises(TimedOutError):
+            await reader.read(2000, 10)
