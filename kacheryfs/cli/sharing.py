@@ -142,7 +142,7 @@ def shares(args: argparse.Namespace) -> int:
             format_count(share.n_files, "file"),
             format_bytes(share.total_bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(share.shared_at)),
-            share.path,
+            share.place,
             share.link,
         )
         for share in found
@@ -151,7 +151,7 @@ def shares(args: argparse.Namespace) -> int:
         put(line)
     for share in found:
         if share.state != "ok":
-            say(f"{share.path} {share.state}: {_advice(share.state, share.n_changed)}")
+            say(f"{share.place} {share.state}: {_advice(share.state, share.n_changed)}")
     if not found:
         say("nothing is shared: `kacheryfs share PATH` does")
     return 0
@@ -172,7 +172,7 @@ def unshare(args: argparse.Namespace) -> int:
             share = catalog.unshare(target)
             removed.append(asdict(share))
             if not args.json:
-                say(f"no longer shared: {share.path} ({format_count(share.n_files, 'file')})")
+                say(f"no longer shared: {share.place} ({format_count(share.n_files, 'file')})")
     if args.json:
         put_json(removed)
     return 0
