@@ -16,7 +16,7 @@ from kacheryfs import errors
 
 PACKAGE = Path(kacheryfs.__file__).parent
 LAYERS = (
-    {"core", "errors", "config", "folders"},
+    {"core", "errors", "config", "folders", "kept"},
     {"store", "peers"},
     {"fetch"},
     {"mount", "serve", "control"},
