@@ -25,7 +25,7 @@ MAX_TAGS = 100
 MAX_COUNT = 1_000_000_000
 MAX_DURATION_S = 1e12
 
-_UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+UNSHOWABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """What can't be shown on one line as it is: controls, line breaks, reversals of direction, halves of a character.
 
 Listed rather than asked of ``unicodedata``, whose answers change with Python's version.
@@ -154,7 +154,7 @@ def why_not_an_id(text: str) -> str | None:
     reason = why_not_a_name(text)
     if reason:
         return reason
-    if _UNSHOWABLE.search(text):
+    if UNSHOWABLE.search(text):
         return "holds a control character or half of one"
     return "begins or ends with a space" if text != text.strip() else None
 
@@ -173,14 +173,14 @@ def _check_id(text: str) -> None:
 def _check_line(what: str, text: str) -> None:
     if len(text) > MAX_LABEL_CHARS:
         raise ValueError(f"{what} has more than {MAX_LABEL_CHARS} characters")
-    if _UNSHOWABLE.search(text):
+    if UNSHOWABLE.search(text):
         raise ValueError(f"{what} holds a line break, a control character or half of one")
 
 
 def _check_description(what: str, text: str) -> None:
     if len(text) > MAX_DESCRIPTION_CHARS:
         raise ValueError(f"{what} has more than {MAX_DESCRIPTION_CHARS} characters")
-    if _UNSHOWABLE.search(text.replace("\n", "").replace("\t", "")):
+    if UNSHOWABLE.search(text.replace("\n", "").replace("\t", "")):
         raise ValueError(f"{what} holds a control character or half of one")
 
 
