@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..serve.local import LocalSource
     from ..store.blocks import Store
     from ..store.catalog import Catalog
+    from ..store.opened import CollectionList
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -41,6 +42,13 @@ def open_peer_list(settings: Settings) -> PeerList:
     from ..peers.discovery import PeerList
 
     return PeerList(settings.data_dir)
+
+
+def open_collection_list(settings: Settings) -> CollectionList:
+    """Return the collections that the mount shows."""
+    from ..store.opened import CollectionList
+
+    return CollectionList(settings.data_dir)
 
 
 def open_source(settings: Settings) -> LocalSource:
