@@ -75,11 +75,13 @@ async def open_parts(settings: Settings, extra_peers: Sequence[str] = ()) -> Asy
     peers = [make_peer(url) for url in peer_urls(settings, extra_peers)]
     with open_catalog(settings) as catalog:
         store = open_store(settings)
-        async with open_engine(store, catalog, engine_limits(settings)) as engine:
-            for peer in peers:
-                engine.add_peer(peer)
-            yield Parts(catalog, store, engine)
-        store.close()
+        try:
+            async with open_engine(store, catalog, engine_limits(settings)) as engine:
+                for peer in peers:
+                    engine.add_peer(peer)
+                yield Parts(catalog, store, engine)
+        finally:
+            store.close()
 
 
 @asynccontextmanager
