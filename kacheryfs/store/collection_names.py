@@ -42,19 +42,22 @@ class CollectionNames:
         """Return the link of the newest version, None for a name that nothing has."""
         return self.all().get(name)
 
-    def put(self, name: str, link: FileLink | TreeLink, *, instead_of: FileLink | TreeLink | None = None) -> None:
-        """Let ``name`` stand for ``link`` from now on.
+    def put(self, name: str, link: FileLink | TreeLink) -> None:
+        """Let ``name`` stand for ``link`` from now on, whatever it stood for."""
+        _check_name(name)
+        with self._file.locked():
+            self._write({**self.all(), name: link})
 
-        InputError where it stands for something else than ``instead_of`` by now: another process was quicker.
+    def advance(self, name: str, old: FileLink | TreeLink | None, link: FileLink | TreeLink) -> None:
+        """Let ``name``, which stands for ``old`` (None: for nothing), stand for ``link`` from now on.
+
+        InputError where it stands for something else by now: another process was quicker.
         """
-        reason = why_not_an_id(name)
-        if reason:
-            raise InputError(f"a collection can't be called {name[:80]!r}: the name {reason}")
+        _check_name(name)
         with self._file.locked():
             names = self.all()
-            current = names.get(name)
-            if current not in (None, link, instead_of):
-                raise InputError(f"{name} is another collection by now, {current}: do it again, or choose another name")
+            if (current := names.get(name)) not in (old, link):
+                raise InputError(f"{name} is another collection here by now: {current}")
             self._write({**names, name: link})
 
     def remove(self, name: str) -> bool:
@@ -72,6 +75,12 @@ class CollectionNames:
         if len(text) > MAX_KEPT_BYTES:
             raise InputError(f"too many collections have a name on this machine: take some out of {self.path}")
         self._file.write(text)
+
+
+def _check_name(name: str) -> None:
+    reason = why_not_an_id(name)
+    if reason:
+        raise InputError(f"a collection can't be called {name[:80]!r}: the name {reason}")
 
 
 def _decode(text: str) -> dict[str, FileLink | TreeLink]:
