@@ -63,6 +63,7 @@ class Node:
     row: ClassRow
     at: At
     kwargs: Mapping[str, Any]
+    version: str = ""
     annotations: Mapping[str, Any] = field(default_factory=dict)
     properties: Mapping[str, Any] = field(default_factory=dict)
     probegroup: Mapping[str, Any] | None = None
@@ -128,6 +129,7 @@ class _Checker:
             row,
             at,
             {key: self._check_argument(row, key, item, at, depth) for key, item in kwargs.items()},
+            str(fields.get("version", ""))[:100],
             _take_object(fields.get("annotations") or {}, f"'annotations' of {row.name}"),
             _take_object(fields.get("properties") or {}, f"'properties' of {row.name}"),
             _take_object(fields["probegroup"], f"'probegroup' of {row.name}") if fields.get("probegroup") else None,

@@ -12,21 +12,19 @@ from .safety_kinds import (
     Kind,
     dtype,
     either,
-    file,
-    file_or_folder,
-    files,
     flag,
-    folder,
     ids,
     list_of,
     name,
     nothing,
     number,
     numbers,
+    small,
     whole,
     word,
     words,
 )
+from .safety_paths import file, file_or_folder, files, folder
 
 _CORE = "spikeinterface.core"
 _EXTRACTORS = "spikeinterface.extractors"
@@ -37,8 +35,8 @@ _remote = nothing(_REMOTE)
 _BINARY: dict[str, Kind] = {
     "file_paths": files,
     "sampling_frequency": number,
-    "num_channels": whole,
-    "num_chan": whole,
+    "num_channels": small,
+    "num_chan": small,
     "dtype": dtype,
     "t_starts": list_of(number),
     "channel_ids": ids,
@@ -112,7 +110,7 @@ EXTRACTORS = index(
         {
             "file_path": file,
             "sampling_frequency": number,
-            "num_channels": whole,
+            "num_channels": small,
             "channel_ids": ids,
             "is_filtered": flag,
             "gain_to_uV": numbers,

@@ -14,13 +14,15 @@ from .safety_kinds import (
     number,
     numbers,
     one_of,
+    order,
+    small,
     whole,
     word,
 )
 
 CHUNKS: dict[str, Kind] = {
     "method": word,
-    "num_chunks_per_segment": whole,
+    "num_chunks_per_segment": small,
     "chunk_duration": either(word, number),
     "chunk_size": whole,
     "margin_frames": whole,
@@ -33,7 +35,7 @@ chunks = named(**CHUNKS)
 
 _FILTER: dict[str, Kind] = {
     "btype": word,
-    "filter_order": whole,
+    "filter_order": order,
     "ftype": word,
     "filter_mode": word,
     "add_reflect_padding": flag,
@@ -65,12 +67,12 @@ FILTERS = index(
     step(
         "highpass_spatial_filter",
         "HighpassSpatialFilterRecording",
-        n_channel_pad=whole,
-        n_channel_taper=whole,
+        n_channel_pad=small,
+        n_channel_taper=small,
         direction=word,
         apply_agc=flag,
         agc_window_length_s=number,
-        highpass_butter_order=whole,
+        highpass_butter_order=order,
         highpass_butter_wn=number,
         epsilon=number,
         random_slice_kwargs=chunks,

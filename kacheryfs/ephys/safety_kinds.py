@@ -17,17 +17,10 @@ MAX_TEXT_CHARS = 1000
 MAX_ITEMS = 1_000_000
 MAX_ARRAY_DEPTH = 4
 MAX_WHOLE = 1 << 64
+MAX_SMALL = 100_000
+MAX_ORDER = 64
 
 _DTYPE = re.compile(r"[<>=|]?(?:[iuf][1248]|(?:u?int(?:8|16|32|64)|float(?:16|32|64)|float|int|bool)|b1|\?)\Z")
-_DRIVE = re.compile(r"[A-Za-z]:")
-
-
-@dataclass(frozen=True, slots=True)
-class InTree:
-    """A path of a description that was found in the tree; empty for the tree's own folder."""
-
-    names: tuple[str, ...]
-    is_folder: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,20 @@ def whole(value: object, _: Place) -> object:
     """An integer or null."""
     if value is not None and (type(value) is not int or abs(value) > MAX_WHOLE):
         raise ValueError("is not an integer")
+    return value
+
+
+def small(value: object, _: Place) -> object:
+    """A number of things, from 0 to 100,000, or null."""
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_SMALL):
+        raise ValueError(f"is not an integer from 0 to {MAX_SMALL}")
+    return value
+
+
+def order(value: object, _: Place) -> object:
+    """The order of a filter; a large one computes for ever. Or null."""
+    if value is not None and (type(value) is not int or not 0 <= value <= MAX_ORDER):
+        raise ValueError(f"is not an integer from 0 to {MAX_ORDER}")
     return value
 
 
@@ -239,48 +246,3 @@ def motion(value: object, place: Place) -> object:
     if not isinstance(fields, dict) or len(fields.keys() - {"object"}) != 5:
         raise ValueError("is no motion with displacement, bins, method and direction")
     return MotionValues({key: item for key, item in fields.items() if key != "object"})
-
-
-# -- paths ----------------------------------------------------------------------------------------------------------
-
-
-def file(value: object, place: Place) -> object:
-    """A file of the tree, or null."""
-    return None if value is None else _find(value, place, is_folder=False)
-
-
-def folder(value: object, place: Place) -> object:
-    """A folder of the tree, or null."""
-    return None if value is None else _find(value, place, is_folder=True)
-
-
-files = either(list_of(file), file)
-file_or_folder = either(file, folder)
-
-
-def split_path(value: object) -> tuple[str, ...]:
-    """Take a path of a description apart; ValueError for all that can lead out of the tree."""
-    if not isinstance(value, str) or len(value) > 64 * MAX_TEXT_CHARS:
-        raise ValueError("is not a path")
-    if "://" in value or "::" in value or value.startswith(("s3:", "gs:", "gcs:", "http:", "https:", "file:")):
-        raise ValueError("is a remote address; only files that were shared along are read")
-    if value.startswith(("/", "~")) or "\\" in value or _DRIVE.match(value):
-        raise ValueError("is an absolute path; only files that were shared along are read")
-    if "\0" in value:
-        raise ValueError("is a path with a NUL in it")
-    names = tuple(name for name in value.split("/") if name not in ("", "."))
-    if ".." in names:
-        raise ValueError("is a path with '..', which can lead out of the shared folder")
-    if names and names[-1].lower().endswith((".pkl", ".pickle")):
-        raise ValueError("is a pickle, and loading one runs code")
-    return names
-
-
-def _find(value: object, place: Place, *, is_folder: bool) -> InTree:
-    names = split_path(value)
-    found = place.tree.find(names)
-    if found is None:
-        raise ValueError(f"names {'/'.join(names)[:80]!r}, which is not in the shared folder")
-    if isinstance(found, Tree) != is_folder:
-        raise ValueError(f"names {'/'.join(names)[:80]!r}, which is not a {'folder' if is_folder else 'file'}")
-    return InTree(names, is_folder)
