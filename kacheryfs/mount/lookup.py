@@ -7,6 +7,7 @@ from typing import Any
 
 import trio
 
+from ..errors import NotFoundError
 from .asking import Asker
 from .collections import OpenedCollections
 from .engine import Known
@@ -54,12 +55,20 @@ class Lookup:
     async def load(self, node: Node) -> Directory:
         """Return the directory that a node is, with what stands in it; NotDirectoryRefusal for a file."""
         if isinstance(node, UnloadedTree):
-            return node.loaded(await self._asker.get_tree(node.sha1))
+            return await self._load_tree(node)
         if isinstance(node, CollectionDirectory) and node.shown is None:
             return replace(node, shown=await self._collections.load(node.link, self._asker))
         if isinstance(node, File | Readme):
             raise NotDirectoryRefusal("a file has nothing in it")
         return node
+
+    async def _load_tree(self, node: UnloadedTree) -> Directory:
+        tree = await self._asker.get_tree(node.sha1)
+        try:
+            return node.loaded(tree)
+        except NotFoundError as exc:  # its link has a path that the tree lacks
+            self._asker.note_failure(node.sha1, exc)
+            raise
 
     async def find_child(self, directory: Directory, raw: bytes) -> Node | None:
         """Return the node, None where the name can stand for nothing; NotFoundError where nobody has it."""

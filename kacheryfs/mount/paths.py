@@ -66,10 +66,12 @@ class _LoadedTrees:
 
     def find(self, target: Target) -> tuple[bool, Tree | FileEntry | None]:
         """Return whether the place is known, and what stands there."""
-        for path, tree in sorted(self._known.get(target.sha1, ()), key=lambda known: len(known[0])):
-            if target.inside is not None and target.inside[: len(path)] == path:
-                return True, tree.find(target.inside[len(path) :])
-        return False, None
+        inside = target.inside
+        if inside is None:
+            return False, None
+        known = sorted(self._known.get(target.sha1, ()), key=lambda known: len(known[0]))
+        found = [tree.find(inside[len(path) :]) for path, tree in known if inside[: len(path)] == path]
+        return bool(found), next((one for one in found if one is not None), None)
 
 
 def find_targets(parts: Sequence[str], collections: OpenedCollections) -> list[Target]:
