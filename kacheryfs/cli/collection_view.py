@@ -28,12 +28,12 @@ MAX_VERSIONS = 1000
 
 
 def open_collection(args: argparse.Namespace) -> int:
-    """Show the collection at ``args.link`` under ``args.name``, else under its own name; prints where."""
+    """Show the collection ``args.collection`` under ``args.name``, else under its own name; prints where."""
     settings = settings_of(args)
-    link = parse_collection_link(args.link)
+    link = _find_link(settings, args.collection)
     mounts = find_mounts(settings)
     peers = [peer["url"] for mount in mounts for peer in mount.status["peers"]]
-    found = trio.run(_look_up, settings, [*peers, *args.peer], link, args.name)
+    found = trio.run(_look_up, settings, peers, link, args.name)
     is_new = app.open_collection_list(settings).open(found.opened, replacing=found.replacing)
     _tell(mounts)
     _say_opened(found, is_new=is_new, n_mounts=len(mounts))
@@ -57,6 +57,16 @@ def close_collection(args: argparse.Namespace) -> int:
     else:
         say(f"{args.name} is closed; its link stays good: {link}")
     return 0
+
+
+def _find_link(settings: Settings, text: str) -> FileLink:
+    """Return the collection's link, which is given as it is or by the name of a collection of this machine."""
+    from ..store.collection_names import CollectionNames
+
+    named = CollectionNames(settings.data_dir).find(text)
+    if named is None and ":" not in text:
+        raise InputError(f"{text[:80]!r} is no link and no collection of this machine; see kacheryfs collection list")
+    return parse_collection_link(str(named or text))
 
 
 def _tell(mounts: list[RunningMount]) -> None:
