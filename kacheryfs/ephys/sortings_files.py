@@ -41,6 +41,8 @@ _STOCK_FOLDER = {
     "properties": {},
     "relative_paths": True,
 }
+_PLACES = {"phy_folder"}
+"""Annotations that say nothing but where on this machine the sorting lies."""
 
 Files = dict[tuple[str, ...], bytes]
 
@@ -127,13 +129,20 @@ def _add_properties(properties: Mapping[str, Any], files: Files, left_out: list[
     names: dict[str, str] = {}
     for key in sorted(properties):
         try:
-            name, data = _property_file(key, scrub(np.asarray(properties[key])))
+            name, data = _property_file(key, _plain_texts(scrub(np.asarray(properties[key]))))
         except ValueError as exc:
             left_out.append(f"the property {key!r}: {exc}")
             continue
         names[key] = name
         files[(PROPERTIES_FOLDER, name)] = data
     return names
+
+
+def _plain_texts(values: Array) -> Array:
+    """Return an object array that holds nothing but texts (Phy's, by pandas) as one of texts: any tool reads that."""
+    if values.dtype.kind != "O" or not all(isinstance(item, str) for item in values.flat):
+        return values
+    return np.array([str(item) for item in values.flat], dtype=str).reshape(values.shape)
 
 
 def _property_file(key: str, values: Array) -> tuple[str, bytes]:
@@ -148,7 +157,7 @@ def _property_file(key: str, values: Array) -> tuple[str, bytes]:
 
 def _clean_annotations(annotations: Mapping[str, Any], left_out: list[str]) -> dict[str, Any]:
     clean: dict[str, Any] = {}
-    for key in sorted(annotations):
+    for key in sorted(annotations.keys() - _PLACES):
         value = _clean_sorting_info(annotations[key]) if key == "__sorting_info__" else annotations[key]
         try:
             encode_value(scrub(value))

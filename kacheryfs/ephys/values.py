@@ -19,7 +19,9 @@ from ..core.strict_json import MAX_INT_DIGITS
 
 MAX_DEPTH = 64
 MAX_LARGE_INT_DIGITS = 400
-MAX_ARRAY_VALUES = 50_000_000
+MAX_WIDTH = 1024
+MAX_ROOM = 64
+"""An array of texts gives each the room of the longest: at most so much more than what they are long in all."""
 _PLAIN_INT = 10 ** (MAX_INT_DIGITS - 1)
 _ARRAY_KINDS = "biufUS"
 
@@ -67,6 +69,8 @@ def _encode_array(array: np.ndarray[Any, Any], depth: int) -> dict[str, object]:
         raise ValueError(f"an array of {array.dtype} can't be written down")
     if array.dtype.kind == "S":
         flat = [item.decode("latin-1") for item in flat]
+    if array.dtype.kind in "US":
+        _check_width(array.dtype, [len(item) for item in flat])
     values = [encode_value(item, depth) for item in flat]
     return {"dtype": dtype, "shape": list(array.shape), "values": values}
 
@@ -124,7 +128,7 @@ def _decode_array(value: object, depth: int) -> np.ndarray[Any, Any]:
         raise ValueError("an array has not dtype, shape and values")
     flat = [decode_value(item, depth) for item in _list(value["values"])]
     shape = tuple(_length(n) for n in _list(value["shape"]))
-    if len(shape) > 32 or math.prod(shape) != len(flat) or len(flat) > MAX_ARRAY_VALUES:
+    if len(shape) > 32 or math.prod(shape) != len(flat):
         raise ValueError("an array's shape doesn't fit its values")
     return _fill(parse_array_dtype(value["dtype"]), flat).reshape(shape)
 
@@ -138,12 +142,21 @@ def _fill(dtype: np.dtype[Any], flat: list[Any]) -> np.ndarray[Any, Any]:
     text = dtype.kind in "US"
     if any(isinstance(item, str) != text or not isinstance(item, (str, bool, int, float)) for item in flat):
         raise ValueError(f"a value of an array is no {dtype}")
-    if text and any(len(item) > dtype.itemsize // (4 if dtype.kind == "U" else 1) for item in flat):
-        raise ValueError(f"a text of an array is longer than {dtype}")
+    if text:
+        _check_width(dtype, [len(item) for item in flat])
     try:
         return np.array([item.encode("latin-1") for item in flat] if dtype.kind == "S" else flat, dtype=dtype)
     except (OverflowError, TypeError) as exc:
         raise ValueError(f"a value of an array is no {dtype}: {exc}") from exc
+
+
+def _check_width(dtype: np.dtype[Any], lengths: list[int]) -> None:
+    """Refuse texts that don't fit, and room for texts beyond all proportion: a few bytes would fill the memory."""
+    width = dtype.itemsize // (4 if dtype.kind == "U" else 1)
+    if any(length > width for length in lengths):
+        raise ValueError(f"a text of an array is longer than {dtype}")
+    if len(lengths) * width > MAX_ROOM * sum(lengths) + MAX_WIDTH * len(lengths):
+        raise ValueError(f"the texts of an array are far shorter than {dtype}")
 
 
 def parse_array_dtype(value: object) -> np.dtype[Any]:
