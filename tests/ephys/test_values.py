@@ -41,9 +41,16 @@ def there_and_back(value: Any) -> Any:
     return decode_value(parse_strict_json(data, what="values", max_bytes=1 << 24, has_fractions=True))
 
 
+def in_order(value: Any) -> Any:
+    """Return a value that has one ``repr`` whatever the order of a mapping; NaN is as good as NaN."""
+    if isinstance(value, dict):
+        return {"a mapping": sorted((repr(key), repr(in_order(item))) for key, item in value.items())}
+    return type(value)(map(in_order, value)) if isinstance(value, (list, tuple)) else value
+
+
 @given(ANY)
 def test_any_value_comes_back(value: Any) -> None:
-    assert repr(there_and_back(value)) == repr(value)
+    assert repr(in_order(there_and_back(value))) == repr(in_order(value))
 
 
 @given(ARRAYS)
