@@ -1,4 +1,4 @@
-"""What a recording knows goes there and back without loss, absolute paths go nowhere, a stranger's metadata is held up."""
+"""What a recording knows goes there and back without loss; absolute paths go nowhere, and strangers are held up."""
 
 from __future__ import annotations
 
