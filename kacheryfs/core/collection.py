@@ -115,24 +115,20 @@ class Collection:
 
     def with_recording(self, entry: RecordingEntry, *, is_replacing: bool = False) -> Self:
         """Return the collection with one more recording, or in place of the one with its id."""
-        if entry.id in self.recordings and not is_replacing:
-            raise InputError(f"{self.name} has a recording {entry.id!r} already: choose another id, or replace it")
+        if not is_replacing:
+            self.refuse_taken(recording_id=entry.id)
         return replace(self, recordings={**self.recordings, entry.id: entry})
 
     def with_sorting(self, entry: SortingEntry, *, is_replacing: bool = False) -> Self:
         """Return the collection with one more sorting, or in place of the one with its id."""
-        if entry.id in self.sortings and not is_replacing:
-            raise InputError(f"{self.name} has a sorting {entry.id!r} already: choose another id, or replace it")
-        if entry.recording_id not in self.recordings:
-            raise InputError(
-                f"{self.name} has no recording {entry.recording_id!r} that {entry.id!r} could be a sorting of"
-            )
+        if not is_replacing:
+            self.refuse_taken(sorting_id=entry.id)
+        self.require_recording(entry.recording_id)
         return replace(self, sortings={**self.sortings, entry.id: entry})
 
     def without_recording(self, recording_id: str) -> Self:
         """Return the collection without a recording; InputError while it has sortings of it."""
-        if recording_id not in self.recordings:
-            raise InputError(f"{self.name} has no recording {recording_id!r}")
+        self.require_recording(recording_id)
         left = [sorting.id for sorting in self.sortings.values() if sorting.recording_id == recording_id]
         if left:
             raise InputError(f"{recording_id!r} has sortings ({', '.join(left[:5])}): remove them first")
@@ -143,6 +139,18 @@ class Collection:
         if sorting_id not in self.sortings:
             raise InputError(f"{self.name} has no sorting {sorting_id!r}")
         return replace(self, sortings={key: entry for key, entry in self.sortings.items() if key != sorting_id})
+
+    def refuse_taken(self, *, recording_id: str | None = None, sorting_id: str | None = None) -> None:
+        """Raise InputError for an id that something has already."""
+        if recording_id in self.recordings:
+            raise InputError(f"{self.name} has a recording {recording_id!r} already: choose another id, or replace it")
+        if sorting_id in self.sortings:
+            raise InputError(f"{self.name} has a sorting {sorting_id!r} already: choose another id, or replace it")
+
+    def require_recording(self, recording_id: str) -> None:
+        """Raise InputError for an id that no recording has."""
+        if recording_id not in self.recordings:
+            raise InputError(f"{self.name} has no recording {recording_id[:80]!r}")
 
     def as_next_of(self, link: FileLink | TreeLink | None) -> Self:
         """Return the collection as the version that follows the one at ``link``."""

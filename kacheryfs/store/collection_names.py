@@ -49,14 +49,14 @@ class CollectionNames:
             self._write({**self.all(), name: link})
 
     def advance(self, name: str, old: FileLink | TreeLink | None, link: FileLink | TreeLink) -> None:
-        """Let ``name``, which stands for ``old`` (None: for nothing), stand for ``link`` from now on.
+        """Let ``name``, which stands for ``old`` or for nothing, stand for ``link`` from now on.
 
         InputError where it stands for something else by now: another process was quicker.
         """
         _check_name(name)
         with self._file.locked():
             names = self.all()
-            if (current := names.get(name)) not in (old, link):
+            if (current := names.get(name)) not in (None, old, link):
                 raise InputError(f"{name} is another collection here by now: {current}")
             self._write({**names, name: link})
 
