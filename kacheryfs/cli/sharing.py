@@ -46,7 +46,7 @@ def share(args: argparse.Namespace) -> int:
     if args.json:
         put_json(results)
     if not args.dry_run:
-        _say_who_serves(settings)
+        say_who_serves(settings)
     return 0
 
 
@@ -122,7 +122,8 @@ def _left_out_json(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
     return [{"path": path, "reason": reason} for path, reason in left_out]
 
 
-def _say_who_serves(settings: Settings) -> None:
+def say_who_serves(settings: Settings) -> None:
+    """Tell the person what is still missing until others can read what was shared."""
     servers = [server for server in find_servers(settings.runtime_dir) if server.data_dir == str(settings.data_dir)]
     if not servers:
         say("nothing serves yet: `kacheryfs serve` answers peers")
