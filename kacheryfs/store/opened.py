@@ -74,7 +74,7 @@ class CollectionList:
 def why_taken(name: str, link: FileLink) -> str:
     """Say that a name stands for something else, and what to do."""
     return (
-        f"{name} is open already, and is another collection ({link}): choose --name OTHER, or first "
+        f"{name} is open already ({link}), and this is no new version of it: choose --name OTHER, or first "
         f"kacheryfs collection close {name}"
     )
 
