@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import io
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib import format as npy_format
 
 from ..errors import ProofError
-
-if TYPE_CHECKING:
-    from ..app.embedded import RemoteFile
 
 MAX_HEADER_BYTES = 16 * 1024
 """Numpy's own headers have 128; those of structured arrays with dozens of columns a few thousand."""
@@ -20,6 +17,16 @@ _KINDS = "biufcmMSUV"
 READ_BYTES = 16 * 1024 * 1024
 
 Array = np.ndarray[Any, Any]
+
+
+class _File(Protocol):
+    """A ``RemoteFile``, or what reads like one."""
+
+    size_bytes: int
+
+    def pread(self, offset: int, n_bytes: int) -> bytes: ...
+
+    def pread_into(self, offset: int, buffer: memoryview) -> int: ...
 
 
 def encode_npy(array: Array) -> bytes:
@@ -30,7 +37,7 @@ def encode_npy(array: Array) -> bytes:
     return file.getvalue()
 
 
-def read_npy(file: RemoteFile, *, what: str, max_bytes: int) -> Array:
+def read_npy(file: _File, *, what: str, max_bytes: int) -> Array:
     """Return the array of a stranger's file; ProofError for object arrays, and where header and size don't fit."""
     if file.size_bytes > max_bytes:
         raise ProofError(f"{what} has {file.size_bytes} bytes, more than the {max_bytes} that are read")
@@ -62,6 +69,6 @@ def _read_header(head: bytes, what: str) -> tuple[tuple[int, ...], bool, np.dtyp
     return tuple(shape), is_fortran, dtype, file.tell()
 
 
-def _fill(file: RemoteFile, offset: int, view: memoryview, what: str) -> None:
+def _fill(file: _File, offset: int, view: memoryview, what: str) -> None:
     if file.pread_into(offset, view) != len(view):
         raise ProofError(f"{what} ends before its header says")
