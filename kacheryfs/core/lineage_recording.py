@@ -60,7 +60,7 @@ class BinRecording:
 
 @dataclass(frozen=True, slots=True)
 class MdaParams:
-    """``params.json`` of an MDA recording; the scale factor is what samples are multiplied with for µV."""
+    """``params.json`` of an MDA recording; what a sorter did with sign and factor was its own, samples stay as they are."""
 
     sampling_frequency_hz: float
     scale_factor: float | None = None
