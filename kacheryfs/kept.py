@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from .errors import ConfigError
@@ -53,16 +53,18 @@ class KeptFile:
 
     def write(self, text: str) -> None:
         """Replace the file as a whole, so that no reader and no crash sees half of it; call it ``locked``."""
-        try:
-            with tempfile.NamedTemporaryFile(
-                "w", dir=self.path.parent, prefix=f".{self.path.name}-", delete=False, encoding="utf-8"
-            ) as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(file.name, self.path)
-        except OSError as exc:
-            raise self._cant_write(exc) from exc
+        with ExitStack() as undo:
+            try:
+                fd, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}-")
+                undo.callback(Path(name).unlink, missing_ok=True)
+                with open(fd, "w", encoding="utf-8") as file:
+                    file.write(text)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, self.path)
+            except OSError as exc:
+                raise self._cant_write(exc) from exc
+            undo.pop_all()
 
     def _cant_write(self, exc: OSError) -> ConfigError:
         return ConfigError(f"{self.path}: {self.what} can't be written ({exc.strerror or exc})")
