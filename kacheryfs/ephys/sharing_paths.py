@@ -12,7 +12,6 @@ import getpass
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from spikeinterface.core.core_tools import is_dict_extractor, set_value_in_extractor_dict
@@ -171,11 +170,3 @@ def with_names(description: dict[str, Any], found: Sequence[PathAt], named: Mapp
     for each in found:
         set_value_in_extractor_dict(description, each.at, "/".join(named[each.path]))
     description["relative_paths"] = True
-
-
-def lay_out(folder: Path, named: Named) -> None:
-    """Make the tree in a folder out of links, for a test of its description."""
-    for names, path in named.files.items():
-        place = folder.joinpath(*names)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.symlink_to(path)
