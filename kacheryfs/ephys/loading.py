@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 from spikeinterface.core import BaseRecording
 
 from ..app.embedded import get_fetcher, request_of
@@ -119,6 +120,8 @@ def _load_described(folder: Folder, description: RecordingDescription) -> BaseRe
         metadata = decode_metadata(folder.files.read(description.metadata, MAX_METADATA_BYTES))
         try:
             apply_metadata(metadata, recording)
+            if np.array_equal(metadata.channel_ids, recording.channel_ids):
+                recording._main_ids = metadata.channel_ids  # the same ids, in the original's dtype
         except (ValueError, TypeError, KeyError, AssertionError, AttributeError, IndexError) as exc:
             raise ProofError(f"the recording's metadata don't fit it: {str(exc).splitlines()[0][:200]}") from exc
     return recording

@@ -61,7 +61,10 @@ class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
             self.add_recording_segment(_make_segment(segment, self, n_columns, columns))
         if metadata is not None:
             data = get_fetcher().read_small(Source.parse(metadata).request, MAX_METADATA_BYTES)
-            apply_metadata(decode_metadata(data), self)
+            known = decode_metadata(data)
+            apply_metadata(known, self)
+            if np.array_equal(known.channel_ids, self._main_ids):
+                self._main_ids = known.channel_ids  # the same ids, in the original's dtype
             self._time_info_modified = False  # whoever opens this anew reads the times from the same file
         self._kwargs = {
             "segments": [dict(segment) for segment in segments],
@@ -72,6 +75,13 @@ class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
             "columns": None if columns is None else list(columns),
             "metadata": None if metadata is None else dict(metadata),
         }
+
+    def to_dict(self, **options: Any) -> dict[str, Any]:
+        """Return SpikeInterface's dict, always with all properties and annotations: no file behind it has them."""
+        described: dict[str, Any] = BaseRecording.to_dict(
+            self, **{**options, "include_annotations": True, "include_properties": True}
+        )
+        return described
 
 
 class RemoteBinarySegment(BaseRecordingSegment):  # type: ignore[misc]
