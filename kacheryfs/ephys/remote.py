@@ -63,7 +63,7 @@ class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
             data = get_fetcher().read_small(Source.parse(metadata).request, MAX_METADATA_BYTES)
             known = decode_metadata(data)
             apply_metadata(known, self)
-            if np.array_equal(known.channel_ids, self._main_ids):
+            if np.array_equal(known.channel_ids, self.channel_ids):
                 self._main_ids = known.channel_ids  # the same ids, in the original's dtype
             self._time_info_modified = False  # whoever opens this anew reads the times from the same file
         self._kwargs = {
