@@ -94,7 +94,7 @@ def _reasons(file: h5py.File) -> Iterator[str]:
 
 
 def _address(found: Any) -> object:
-    """Return where an object lies; ``h5o.get_info`` would add up its chunks, by reading their index all over the file."""
+    """Return where an object lies; ``h5o.get_info`` also adds up its chunks, reading their index all over the file."""
     info = h5py.h5g.get_objinfo(found, b".")
     return (info.fileno, info.objno)
 
