@@ -8,6 +8,8 @@ import numpy as np
 from spikeinterface.core import BaseSorting, SpikeVectorSortingSegment
 
 from ..app.embedded import get_fetcher
+from ..core.link import FileLink, TreeLink, parse_link
+from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError
 from .made import say_left_out, share_parts
 from .npy import Array
@@ -76,7 +78,7 @@ def written_down(sorting: BaseSorting, *, keeps_order: bool = False) -> SortingF
         raise InputError(f"the sorting can't be shared, reading it failed: {type(exc).__name__}: {reason}") from exc
 
 
-def load_sorting(link: str) -> BaseSorting:
+def load_sorting(link: str, *, sampling_frequency: float | None = None) -> BaseSorting:
     """Return the sorting behind a link, fetched from peers or read from this machine's own share.
 
     Nothing in the share can run code: its arrays and values are checked one by one, and stock loaders never see them.
@@ -84,7 +86,10 @@ def load_sorting(link: str) -> BaseSorting:
     Parameters
     ----------
     link : str
-        What ``share_sorting`` returned, ``sha1dir://H.LABEL``.
+        What ``share_sorting`` returned, ``sha1dir://H.LABEL``; or the lineage's: a ``sha1://`` link to the JSON of a
+        sorting object, or to firings (``….mda``).
+    sampling_frequency : float, optional
+        In Hz, for firings of the lineage that don't say theirs; a shared sorting says its own.
 
     Returns
     -------
@@ -108,7 +113,17 @@ def load_sorting(link: str) -> BaseSorting:
     >>> kfs.load_sorting(kfs.share_sorting(sorting)).unit_ids.tolist()
     [0, 1]
     """
+    parsed = parse_link(link)
+    if isinstance(parsed, FileLink) or _is_file(parsed):
+        from .lineage_sortings import load_lineage_sorting
+
+        return load_lineage_sorting(get_fetcher(), parsed, sampling_frequency=sampling_frequency)
     return SharedSorting(link)
+
+
+def _is_file(link: TreeLink) -> bool:
+    """Whether a link leads to a file inside of a folder."""
+    return bool(link.path) and isinstance(get_fetcher().get_tree(link.sha1).find(link.path), FileEntry)
 
 
 class SharedSorting(BaseSorting):  # type: ignore[misc]
@@ -127,6 +142,7 @@ class LoadedSorting(BaseSorting):  # type: ignore[misc]
     def __init__(self, content: SortingContent) -> None:
         _build(self, content)
         self._serializability = {"memory": True, "json": False, "pickle": False}
+        self._kwargs = {"content": content}
 
 
 def _build(sorting: BaseSorting, content: SortingContent) -> None:
