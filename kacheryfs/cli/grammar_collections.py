@@ -13,7 +13,7 @@ _COLLECTION = "its NAME on this machine, or its link"
 
 def add_commands(commands: Commands) -> None:
     _add_collection(commands)
-    # _add_dataset(commands)
+    _add_dataset(commands)
 
 
 def _add_collection(commands: Commands) -> None:

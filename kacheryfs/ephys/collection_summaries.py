@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core.link import FileLink, TreeLink
 from ..core.tree import Tree
@@ -39,22 +39,17 @@ def summarize_recording(fetcher: Fetcher, link: FileLink | TreeLink) -> Recordin
     files = _find_described(fetcher, link)
     if files is None:
         from .loading import load_recording
+        from .sharing_summary import summarize
 
-        return summary_of(load_recording(str(link)))
-    from .treefiles import check_format
+        summary = summarize(load_recording(str(link)))
+    else:
+        from .treefiles import check_format
 
-    check_format(files.read_json((DESCRIPTION_FILE,), MAX_DESCRIPTION_BYTES), RECORDING_FORMAT, "recording")
-    summary = decode_description(files.read((DESCRIPTION_FILE,), MAX_DESCRIPTION_BYTES)).summary
+        check_format(files.read_json((DESCRIPTION_FILE,), MAX_DESCRIPTION_BYTES), RECORDING_FORMAT, "recording")
+        summary = decode_description(files.read((DESCRIPTION_FILE,), MAX_DESCRIPTION_BYTES)).summary
     return RecordingSummary(
         summary.sampling_frequency_hz, summary.n_channels, summary.duration_s, summary.probe or None
     )
-
-
-def summary_of(recording: Any) -> RecordingSummary:
-    """Return the summary of a recording of SpikeInterface's."""
-    rate_hz = float(recording.get_sampling_frequency())
-    n_frames = sum(recording.get_num_samples(segment) for segment in range(recording.get_num_segments()))
-    return RecordingSummary(rate_hz, int(recording.get_num_channels()), n_frames / rate_hz)
 
 
 def summarize_sorting(fetcher: Fetcher, link: FileLink | TreeLink) -> SortingSummary:

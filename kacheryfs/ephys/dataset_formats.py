@@ -1,0 +1,108 @@
+"""The formats that a recipe may name: extractors of the safe table, opened on files of this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spikeinterface.core import BaseRecording, BaseSorting
+
+from ..core.tree import Tree
+from ..errors import InputError, ProofError
+from .safety import Node
+from .safety_building import construct
+from .safety_classes import ClassRow, Leaf
+from .safety_extractors import EXTRACTORS
+from .safety_kinds import Place, flag, number, word
+from .safety_paths import file
+
+PATH_KEYS = ("file_paths", "file_path", "folder_path")
+_SUFFIXES = ("RecordingExtractor", "Recording", "Extractor")
+_SHARED_WHOLE = (Leaf.BINARY_FOLDER, Leaf.ZARR)
+"""Their classes load pickles out of the folder; the folder is shared as it is, and loaded by our own reader."""
+
+
+def _name_of(row: ClassRow) -> str:
+    """``SpikeGLXRecordingExtractor`` is ``spikeglx``."""
+    return next(row.name.removesuffix(suffix) for suffix in _SUFFIXES if row.name.endswith(suffix)).lower()
+
+
+RECORDING_FORMATS: Mapping[str, ClassRow] = {
+    _name_of(row): row for row in EXTRACTORS.values() if row.leaf is not Leaf.LAYOUT
+}
+_SORTING_ROWS = (
+    ClassRow("spikeinterface.core.npzsortingextractor", "NpzSortingExtractor", {"file_path": file}),
+    ClassRow(
+        "spikeinterface.extractors.mdaextractors",
+        "MdaSortingExtractor",
+        {"file_path": file, "sampling_frequency": number},
+    ),
+    ClassRow(
+        "spikeinterface.extractors.nwbextractors",
+        "NwbSortingExtractor",
+        {
+            "file_path": file,
+            "electrical_series_path": word,
+            "sampling_frequency": number,
+            "samples_for_rate_estimation": number,
+            "load_unit_properties": flag,
+            "unit_table_path": word,
+            "t_start": number,
+        },
+    ),
+)
+SORTING_FORMATS: Mapping[str, ClassRow] = {
+    row.name.removesuffix("SortingExtractor").lower(): row for row in _SORTING_ROWS
+}
+"""Not Phy, Kilosort or SpikeInterface's folders: reading those executes files or unpickles."""
+
+
+def is_shared_whole(kind: str) -> bool:
+    """Tell whether a format's folder is shared as it stands, without being opened first."""
+    return RECORDING_FORMATS[kind].leaf in _SHARED_WHOLE
+
+
+def check_format(kind: str, parameters: Mapping[str, object], *, is_sorting: bool) -> dict[str, Any]:
+    """Return the parameters as the extractor takes them; InputError for a format or a parameter that isn't known."""
+    table = SORTING_FORMATS if is_sorting else RECORDING_FORMATS
+    row = table.get(kind)
+    if row is None:
+        raise InputError(f"the format {kind[:40]!r} is not known; known are {', '.join(sorted(table))}")
+    taken = {}
+    for name, value in parameters.items():
+        known = [key for key in row.kwargs if key not in PATH_KEYS]
+        if name not in known:
+            raise InputError(f"{kind} takes no parameter {name[:40]!r}; it takes {', '.join(known) or 'none'}")
+        try:
+            taken[name] = row.kwargs[name](value, Place(Tree()))
+        except ValueError as exc:
+            raise InputError(f"the parameter {name} {exc}") from exc
+    return taken
+
+
+def open_recording(kind: str, path: Path, parameters: Mapping[str, object]) -> BaseRecording:
+    """Open a recording of this machine lazily; InputError where it can't be."""
+    row = RECORDING_FORMATS[kind]
+    kwargs = _with_path(row, path, check_format(kind, parameters, is_sorting=False))
+    try:
+        return construct(row, kwargs, Node(row, (), kwargs))
+    except ProofError as exc:
+        raise InputError(f"{path} can't be opened as {kind}: {exc}") from exc
+
+
+def open_sorting(kind: str, path: Path, parameters: Mapping[str, object]) -> BaseSorting:
+    """Open a sorting of this machine; InputError where it can't be."""
+    row = SORTING_FORMATS[kind]
+    kwargs = _with_path(row, path, check_format(kind, parameters, is_sorting=True))
+    module = __import__(row.module, fromlist=[row.name])
+    try:
+        return getattr(module, row.name)(**kwargs)
+    except Exception as exc:  # SpikeInterface, and whatever library reads the file, raise anything
+        reason = " ".join(str(exc).split())[:300]
+        raise InputError(f"{path} can't be opened as {kind}: {type(exc).__name__}: {reason}") from exc
+
+
+def _with_path(row: ClassRow, path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    key = next(key for key in PATH_KEYS if key in row.kwargs)
+    return {key: [str(path)] if key == "file_paths" else str(path), **parameters}
