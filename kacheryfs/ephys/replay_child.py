@@ -1,18 +1,20 @@
 """The program that opens a recording anew from its description and tells which files that opened.
 
 It runs in a process of its own, since an audit hook can't be taken away again. It speaks lines of JSON: a description
-and its leaves come in, ``{"opened", "digests"}`` goes out; then the path of a ``recording.json`` comes in, loaded as
-stock SpikeInterface does, and ``{"digests"}`` goes out. An ``{"error"}`` ends it.
+and its leaves come in, ``{"opened", "samples"}`` goes out, the latter a file of traces in the current folder; then the
+path of a ``recording.json`` comes in, loaded as stock SpikeInterface does, and ``{"samples"}`` goes out. An
+``{"error"}`` ends it.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 SAMPLED_FRAMES = 64
 """Frames that are read at the start, the middle and the end of each segment."""
@@ -24,17 +26,14 @@ def sample_spans(n_frames: int) -> list[tuple[int, int]]:
     return [(start, min(start + SAMPLED_FRAMES, n_frames)) for start in starts]
 
 
-def sample_digests(recording: Any) -> Iterator[str]:
-    """Yield the digest of the traces at each sampled place, with their shape and dtype."""
-    import numpy as np
-
+def sample_traces(recording: Any) -> Iterator[np.ndarray[Any, Any]]:
+    """Yield each segment's length, then the traces at its sampled places."""
     for segment_index in range(recording.get_num_segments()):
         n_frames = recording.get_num_samples(segment_index)
-        yield f"{n_frames} frames"
+        yield np.array([n_frames])
         for start, stop in sample_spans(n_frames) if n_frames else []:
             traces = recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=stop)
-            data = np.ascontiguousarray(traces)
-            yield f"{data.shape} {data.dtype.str} {hashlib.sha1(data.tobytes()).hexdigest()}"
+            yield np.array(traces)
 
 
 def main() -> None:
@@ -62,15 +61,20 @@ def _replay(asked: dict[str, Any], opened: set[str], answers: Any) -> None:
 
     opened.clear()  # of what importing opened
     for leaf in asked["leaves"]:
-        list(sample_digests(BaseExtractor.from_dict(leaf)))
-    digests = list(sample_digests(BaseExtractor.from_dict(asked["description"])))
-    _put(answers, {"opened": sorted(opened), "digests": digests})
+        list(sample_traces(BaseExtractor.from_dict(leaf)))
+    samples = _save_samples("anew.npz", BaseExtractor.from_dict(asked["description"]))
+    _put(answers, {"opened": sorted(opened), "samples": samples})
 
 
 def _load(path: str, answers: Any) -> None:
     import spikeinterface
 
-    _put(answers, {"digests": list(sample_digests(spikeinterface.load(path, base_folder=True)))})
+    _put(answers, {"samples": _save_samples("loaded.npz", spikeinterface.load(path, base_folder=True))})
+
+
+def _save_samples(name: str, recording: Any) -> str:
+    np.savez(name, *sample_traces(recording))
+    return name
 
 
 def _put(answers: Any, value: dict[str, Any]) -> None:

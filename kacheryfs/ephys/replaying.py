@@ -16,9 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
+import numpy as np
 from typing_extensions import Self
 
 from ..errors import InputError
+
+Samples = list[np.ndarray[Any, Any]]
 
 TIMEOUT_S = 300.0
 """An extractor that reads every sample of a long recording to open it (NWB time stamps) takes a minute or two."""
@@ -63,15 +66,18 @@ class Replay:
         assert self._process.stdin is not None
         return self._process.stdin
 
-    def open_anew(self, description: dict[str, Any], leaves: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
-        """Return the files that were opened, as absolute paths, and the digests of sampled traces."""
+    def open_anew(self, description: dict[str, Any], leaves: list[dict[str, Any]]) -> tuple[list[str], Samples]:
+        """Return the files that were opened, as absolute paths, and sampled traces."""
         answer = self._ask({"description": description, "leaves": leaves})
-        return answer["opened"], answer["digests"]
+        return answer["opened"], self._read_samples(answer["samples"])
 
-    def load(self, path: Path) -> list[str]:
-        """Return the digests of what ``si.load`` makes of a ``recording.json``."""
-        digests: list[str] = self._ask(os.fspath(path))["digests"]
-        return digests
+    def load(self, path: Path) -> Samples:
+        """Return sampled traces of what ``si.load`` makes of a ``recording.json``."""
+        return self._read_samples(self._ask(os.fspath(path))["samples"])
+
+    def _read_samples(self, name: str) -> Samples:
+        with np.load(os.path.join(self._folder.name, name), allow_pickle=False) as archive:
+            return [archive[key] for key in archive.files]
 
     def _ask(self, question: object) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -97,6 +103,20 @@ class Replay:
         self._errors.seek(0)
         lines = self._errors.read()[-10_000:].decode(errors="replace").strip().splitlines()
         return lines[-1] if lines else f"the process ended with {self._process.returncode}"
+
+
+def are_equal(some: Samples, others: Samples) -> bool:
+    """Tell whether traces are equal, but for the last digit of a float: JSON turns float32 factors into float64."""
+    return len(some) == len(others) and all(map(_is_equal, some, others))
+
+
+def _is_equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> bool:
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    if one.dtype.kind != "f":
+        return np.array_equal(one, other)
+    scale = float(np.max(np.abs(other), initial=0.0, where=np.isfinite(other)))
+    return np.allclose(one, other, rtol=1e-5, atol=1e-5 * scale, equal_nan=True)
 
 
 def _one_line(text: str) -> str:

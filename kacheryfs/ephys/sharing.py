@@ -24,8 +24,8 @@ from ..store.composing import Names, Part, compose
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
 from .metadata import encode_metadata, metadata_of
-from .replay_child import sample_digests
-from .replaying import Replay
+from .replay_child import sample_traces
+from .replaying import Replay, Samples, are_equal
 from .sharing_files import look_at
 from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface
 from .sharing_layouts import find_layout
@@ -121,14 +121,14 @@ def _find_description(recording: Any) -> Description | None:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A recording whose files were found: ``description`` has the tree's names, ``digests`` are of sampled traces."""
+    """A recording whose files were found: ``description`` has the tree's names, ``samples`` are its own traces."""
 
     recording: Any
     description: Description
     leaves: Sequence[Leaf]
     named: Named
     parts: Mapping[Names, Part]
-    digests: Sequence[str]
+    samples: Samples
 
     @property
     def default_label(self) -> str:
@@ -138,9 +138,9 @@ class _Draft:
 def _draft(recording: Any, description: Description, replay: Replay, what: str) -> _Draft:
     found = find_paths(description)
     leaves = list(find_leaves(recording))
-    opened, digests = replay.open_anew(description, _descriptions(description, leaves))
-    expected = list(sample_digests(recording))
-    _require_equal(digests, expected, what)
+    opened, samples = replay.open_anew(description, _descriptions(description, leaves))
+    expected = list(sample_traces(recording))
+    _require_equal(samples, expected, what)
     named = name_files([each.path for each in found], opened)
     if not named.files:
         raise InputError(f"{what} reads no file that could be shared")
@@ -155,8 +155,8 @@ def _descriptions(description: Description, leaves: Sequence[Leaf]) -> list[Desc
     return list({json.dumps(each["kwargs"], sort_keys=True): each for each in found}.values())
 
 
-def _require_equal(digests: Sequence[str], expected: Sequence[str], what: str) -> None:
-    if digests != expected:
+def _require_equal(samples: Samples, expected: Samples, what: str) -> None:
+    if not are_equal(samples, expected):
         raise InputError(
             f"{what} gives other traces when it is opened anew (its file was changed, or a step draws at random): open "
             "it again, or save it with recording.save(folder=…) and share what that returns"
@@ -200,4 +200,4 @@ def _check(draft: _Draft, made: Mapping[Names, bytes], replay: Replay, what: str
                 place.write_bytes(part)
             else:
                 place.symlink_to(draft.named.files[names])
-        _require_equal(replay.load(Path(folder, RECORDING_FILE)), draft.digests, what)
+        _require_equal(replay.load(Path(folder, RECORDING_FILE)), draft.samples, what)

@@ -22,6 +22,9 @@ from .scrubbing import scrub
 MAX_TIMES = 1_000_000
 """Frames of time vectors in one ``recording.json``, of some 20 bytes each; more are told by the metadata alone."""
 
+_DRAWING = {"CenterRecording", "NormalizeByQuantileRecording", "ZScoreRecording"}
+"""Steps that scale by factors of random chunks; what they do with them ``ScaleRecording`` does, bit for bit."""
+
 Description = dict[str, Any]
 
 
@@ -64,10 +67,30 @@ def _below(recording: BaseRecording) -> Iterator[Any]:
 
 def describe(recording: BaseRecording) -> Description:
     """Return the description as JSON would give it back, its paths still absolute; TypeError if JSON can't say it."""
-    value = recording.to_dict(include_annotations=True, include_properties=True, recursive=True)
+    value = _with_drawn(recording, recording.to_dict(include_annotations=True, include_properties=True, recursive=True))
     budget = _TimesBudget(MAX_TIMES)
     cleaned: Description = json.loads(json.dumps(_clean(value, budget), cls=SIJsonEncoder))
     return cleaned
+
+
+def _with_drawn(recording: Any, value: Description) -> Description:
+    """Put the factors that a step drew from random chunks in its description: opened anew it would draw others."""
+    kwargs = dict(value["kwargs"])
+    for keys, parent in _parents(recording):
+        *above, last = keys
+        inner: Any = kwargs
+        for key in above:
+            inner[key] = type(inner[key])(inner[key])  # a copy: what to_dict returns is the recording's own
+            inner = inner[key]
+        inner[last] = _with_drawn(parent, inner[last])
+    name = type(recording).__name__
+    if name not in _DRAWING or not recording.segments:
+        return {**value, "kwargs": kwargs}
+    segment = recording.segments[0]
+    drawn = {"gain": np.asarray(segment.gain).tolist(), "offset": np.asarray(segment.offset).tolist()}
+    dtype = np.dtype(recording.dtype).str
+    kwargs = {"recording": kwargs["recording"], **drawn, "dtype": dtype}
+    return {**value, "class": value["class"].replace(name, "ScaleRecording"), "kwargs": kwargs}
 
 
 @dataclass(slots=True)

@@ -74,15 +74,21 @@ def made_texts(link: str) -> str:
     return "\n".join(texts)
 
 
-def assert_equal_recordings(one: Any, other: Any, *, exact: bool = False) -> None:
-    """Hold everything that SpikeInterface knows of two recordings against each other; dtypes too where ``exact``."""
+def assert_equal_recordings(one: Any, other: Any, *, exact: bool = False, rtol: float = 0) -> None:
+    """Hold everything that SpikeInterface knows of two recordings against each other; dtypes too where ``exact``.
+
+    ``rtol`` is of the largest trace: stock SpikeInterface loads a whitening matrix of float32 as float64.
+    """
     assert one.sampling_frequency == other.sampling_frequency
     assert one.channel_ids.tolist() == other.channel_ids.tolist()
     assert one.dtype == other.dtype
     assert one.get_num_segments() == other.get_num_segments()
     for index in range(one.get_num_segments()):
         assert one.get_num_samples(index) == other.get_num_samples(index)
-        assert np.array_equal(one.get_traces(segment_index=index), other.get_traces(segment_index=index))
+        mine, yours = (each.get_traces(segment_index=index) for each in (one, other))
+        assert (
+            np.allclose(mine, yours, rtol=0, atol=rtol * np.abs(yours).max()) if rtol else np.array_equal(mine, yours)
+        )
         assert np.array_equal(one.get_times(segment_index=index), other.get_times(segment_index=index))
     assert set(one.get_property_keys()) == set(other.get_property_keys())
     for key in one.get_property_keys():
