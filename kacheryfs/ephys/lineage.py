@@ -7,7 +7,7 @@ Nothing is downloaded but what is read.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ from .remote import RemoteBinaryRecording
 
 if TYPE_CHECKING:
     from ..app.embedded import Fetcher
+
+log = logging.getLogger(__name__)
 
 MDA_FILES = ("raw.mda", "params.json", "geom.csv")
 
@@ -155,8 +157,6 @@ class _Loader:
         with self.files.open(raw) as file:
             header = parse_mda_header(file.pread(0, MAX_HEADER_BYTES), name)
             size_bytes = file.size_bytes
-        if len(header.shape) == 1:
-            header = replace(header, shape=(header.shape[0], 1))
         if len(header.shape) != 2 or not header.shape[0]:
             raise ProofError(f"{name} has {len(header.shape)} dimensions; a recording has channels × frames")
         if size_bytes < header.size_bytes:
@@ -195,16 +195,17 @@ def _mda_of_folder(link: TreeLink, folder: Tree) -> MdaRecording:
 
 
 def _set_positions(recording: Any, positions: Positions | None) -> None:
-    """Attach positions as a probe; of another number of channels they are left out, as they were in the lineage."""
+    """Attach positions as a probe; those that can't be one are left out, as they were in the lineage."""
     if not positions:
         return
-    if len(positions) != recording.get_num_channels():
-        n_channels = recording.get_num_channels()
-        warnings.warn(
-            f"{len(positions)} positions for {n_channels} channels: the recording has no probe",
-            UserWarning,
-            stacklevel=6,
-        )
+    n_channels = recording.get_num_channels()
+    reason = ""
+    if len(positions) != n_channels:
+        reason = f"{len(positions)} positions for {n_channels} channels"
+    elif len({position[:2] for position in positions}) != n_channels:  # zeros, where nobody knew them
+        reason = "two channels have the same position"
+    if reason:
+        log.warning("%s: the recording has no probe", reason)
         return
     recording.set_dummy_probe_from_locations(_planar(positions))
 

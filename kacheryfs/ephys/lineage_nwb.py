@@ -48,16 +48,24 @@ def _find_path(source: Source, name: str, what: str) -> str:
 
 
 def _electrical_series(opened: h5py.File) -> Iterator[tuple[str, Any]]:
-    """Yield every electrical series with its path, in the file's order; hard links alone, each object once."""
-    found: list[tuple[str, Any]] = []
+    """Yield every electrical series with its path, sorted; each object once.
 
-    def visit(path: str, item: Any) -> None:
-        kind = item.attrs.get("neurodata_type") if isinstance(item, h5py.Group) else None
-        if kind in ("ElectricalSeries", b"ElectricalSeries"):
-            found.append((path, item))
-
-    opened.visititems(visit)
-    yield from found
+    Not by ``visititems``, which adds up each dataset's chunks, by reading their index all over the file.
+    """
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", opened)]
+    while waiting:
+        path, group = waiting.pop()
+        if hash(group.id) in seen:
+            continue
+        seen.add(hash(group.id))
+        if group.attrs.get("neurodata_type") in ("ElectricalSeries", b"ElectricalSeries"):
+            yield path, group
+            continue
+        for name in sorted(group, reverse=True):
+            is_group = group.get(name, getclass=True) is h5py.Group
+            if is_group and isinstance(group.get(name, getlink=True), h5py.HardLink):
+                waiting.append((f"{path}/{name}".lstrip("/"), group[name]))
 
 
 def read_nwb_units(file: RemoteFile, what: str, fallback_rate: Callable[[str], float]) -> Spikes:

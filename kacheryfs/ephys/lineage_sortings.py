@@ -6,7 +6,7 @@ nothing is unpickled.
 
 from __future__ import annotations
 
-import warnings
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,6 +36,8 @@ from .npy import read_npy
 if TYPE_CHECKING:
     from ..app.embedded import Fetcher
 
+log = logging.getLogger(__name__)
+
 DEFAULT_RATE_HZ = 30000.0
 """What the lineage took for firings that say no rate."""
 
@@ -55,7 +57,7 @@ def load_lineage_sorting(fetcher: Fetcher, value: object, *, sampling_frequency:
         a link to the file of one or to firings (``….mda``), or what ``parse_lineage_sorting`` returned.
     sampling_frequency : float, optional
         In Hz, for firings that don't say theirs: SpikeForest's truth has the rate of its recording. Without it 30,000
-        is taken, as the lineage did, with a ``UserWarning``.
+        is taken, as the lineage did, with a warning in the log.
 
     Returns
     -------
@@ -147,9 +149,7 @@ class _Loader:
     def _rate(self, name: str) -> float:
         if self.rate_hz is not None:
             return self.rate_hz
-        warnings.warn(
-            f"{name} says no sampling rate: {DEFAULT_RATE_HZ:g} Hz is taken; pass sampling_frequency= to set it",
-            UserWarning,
-            stacklevel=6,
+        log.warning(
+            "%s says no sampling rate: %g Hz is taken, pass sampling_frequency to set it", name, DEFAULT_RATE_HZ
         )
         return DEFAULT_RATE_HZ

@@ -23,6 +23,7 @@ from lineage_formats import (
     write_nwb,
 )
 
+import kacheryfs as kfs
 from kacheryfs.app.embedded import get_fetcher
 from kacheryfs.core.link import parse_link
 from kacheryfs.ephys.lineage import load_lineage_recording
@@ -85,7 +86,9 @@ def test_bin2_has_any_dtype_and_may_hold_more_frames_than_it_tells_of(
 
 
 @pytest.mark.usefixtures("bob")
-def test_a_link_of_kachery_with_its_own_manifest_is_read_in_parts(files: SharedFiles, tmp_path: Path) -> None:
+def test_a_link_of_kachery_with_its_own_manifest_is_read_in_parts(
+    labs: LabPair, files: SharedFiles, tmp_path: Path
+) -> None:
     raw = samples(n_frames=200_000)
     link = kachery_storage(tmp_path / "kachery-storage", raw.tobytes(), 1_000_000)
     files.peer.get("share", "--kachery-storage", tmp_path / "kachery-storage")
@@ -93,8 +96,7 @@ def test_a_link_of_kachery_with_its_own_manifest_is_read_in_parts(files: SharedF
     np.testing.assert_array_equal(
         recording.get_traces(start_frame=150_000, end_frame=150_500), raw[150_000:150_500, :2]
     )
-    present = files.peer.folder.parent / "bob"
-    assert sum(path.stat().st_blocks * 512 for path in present.rglob("*") if path.is_file()) < raw.nbytes
+    assert size_of(labs.bob.folder) < raw.nbytes
 
 
 @pytest.mark.usefixtures("bob")
@@ -213,12 +215,21 @@ def test_a_loaded_recording_survives_a_pickle(files: SharedFiles) -> None:
     assert again.get_channel_locations().tolist() == GEOM
 
 
+@pytest.mark.expects_warnings
 @pytest.mark.usefixtures("bob")
-def test_positions_of_another_number_of_channels_are_left_out_with_a_warning(files: SharedFiles) -> None:
-    (link,) = files.add({"raw.mda": mda_bytes(samples().T)})
-    with pytest.warns(UserWarning, match="2 positions for 6 channels"):
-        recording = load({"recording_format": "mda", "data": {"raw": link, "geom": GEOM[:2], "params": PARAMS}})
+@pytest.mark.parametrize(
+    ("geom", "reason"),
+    [(GEOM[:2], "2 positions for 6 channels"), ([[0, 0]] * N_CHANNELS, "two channels have the same position")],
+)
+def test_positions_that_can_be_no_probe_are_left_out_with_a_warning(
+    geom: list[list[float]], reason: str, files: SharedFiles, caplog: pytest.LogCaptureFixture
+) -> None:
+    raw = samples()
+    (link,) = files.add({"raw.mda": mda_bytes(raw.T)})
+    recording = load({"recording_format": "mda", "data": {"raw": link, "geom": geom, "params": PARAMS}})
+    assert reason in caplog.text
     assert not recording.has_probe()
+    assert_traces(recording, raw)
 
 
 @pytest.mark.usefixtures("bob")
@@ -236,3 +247,39 @@ def test_the_files_are_read_where_they_lie_by_whoever_shares_them(labs: LabPair,
     (link,) = files.add({"raw.dat": raw.tobytes()})
     with labs.at(labs.alice):
         assert_traces(load(bin_object(link, [0], [0])), raw[:, [0]])
+
+
+@pytest.mark.usefixtures("bob")
+def test_load_recording_ends_here_for_a_link_to_an_object_or_a_folder(files: SharedFiles, tmp_path: Path) -> None:
+    raw = samples()
+    (link,) = files.add({"raw.mda": mda_bytes(raw.T)})
+    flat = files.add({"raw.dat": raw.tobytes()})[0]
+    folder = tmp_path / "001_synth"
+    folder.mkdir()
+    (folder / "raw.mda").write_bytes(mda_bytes(raw.T))
+    (folder / "params.json").write_text(json.dumps(PARAMS))
+    links = [
+        files.add_object({"recording_format": "mda", "data": {"raw": link, "geom": GEOM, "params": PARAMS}}),
+        files.add_object({"raw": link, "geom": GEOM, "params": PARAMS, "self_reference": link}),
+        files.add_object(bin_object(flat, list(range(N_CHANNELS)), list(range(N_CHANNELS)))),
+        *files.share(folder),
+    ]
+    for one in links:
+        assert_traces(kfs.load_recording(one), raw)
+
+
+@pytest.mark.usefixtures("bob")
+def test_opening_nwb_and_reading_a_second_of_it_fetches_little(
+    labs: LabPair, files: SharedFiles, tmp_path: Path
+) -> None:
+    raw = samples(n_frames=2_000_000)
+    write_nwb(tmp_path / "long.nwb", {"e-series": raw})
+    (link,) = files.share(tmp_path / "long.nwb")
+    recording = load({"recording_format": "nwb", "data": {"path": link, "electrical_series_name": "e-series"}})
+    np.testing.assert_array_equal(recording.get_traces(start_frame=9_000, end_frame=9_100), raw[9_000:9_100])
+    assert size_of(labs.bob.folder) < raw.nbytes / 5
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes that a folder takes on disk; files in it are sparse."""
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
