@@ -25,7 +25,8 @@ def _add_share(commands: Commands) -> None:
         run="sharing:share",
         help="offer files and folders where they lie; prints one link a PATH",
         about="Hash files in one pass (SHA-1 and manifest), enter them into the catalog and print one link a PATH, in\n"
-        "order. Nothing is copied or sent; `kacheryfs serve` answers peers. Unchanged files are not read again.",
+        "order. Nothing is copied or sent; `kacheryfs serve` answers peers. Unchanged files are not read again.\n"
+        "Of a recording (SpikeGLX, Open Ephys, NWB, Zarr) stderr tells a link for kacheryfs.load_recording, too.",
         examples=[
             "kacheryfs share recordings/p2_g0",
             "kacheryfs share --exclude '*.lf.bin' --dry-run recordings/p2_g0",

@@ -13,6 +13,7 @@ from .. import app
 from ..errors import InputError
 from .configuration import settings_of
 from .progress import Progress
+from .recordings import share_recordings_at
 from .servers import find_servers
 from .terminal import format_table, put, put_json, say
 from .units import format_bytes, format_count
@@ -35,9 +36,10 @@ def share(args: argparse.Namespace) -> int:
     with app.open_catalog(settings) as catalog:
         for path in args.paths:
             shared = _share_path(catalog, path, settings, args)
-            results.append(_as_json(shared))
             if not args.json:
                 _put_shared(shared)
+            recordings = share_recordings_at(path, settings, args)
+            results.append(_as_json(shared) | {"recordings": [asdict(recording) for recording in recordings]})
         if args.kachery_storage:
             storage = _share_storage(catalog, args.kachery_storage, settings, args)
             results.append(_storage_as_json(storage))

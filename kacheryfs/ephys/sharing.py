@@ -81,7 +81,11 @@ def share_recording(recording: BaseRecording, *, label: str | None = None) -> st
     reason = label and why_not_a_name(label)
     if reason:
         raise InputError(f"the label {label!r} {reason}")
-    settings = load_settings({}, os.environ)
+    return share_with(load_settings({}, os.environ), recording, label)
+
+
+def share_with(settings: Settings, recording: BaseRecording, label: str | None) -> str:
+    """Do what ``share_recording`` does, by the caller's settings."""
     what = f"this {type(recording).__name__}"
     try:
         return _share(recording, label, settings, what)
