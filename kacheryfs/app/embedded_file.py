@@ -98,7 +98,7 @@ class RemoteFile:
 
     def as_file(self) -> io.BufferedReader:
         """Return a seekable read-only file object with a place of its own; closing it doesn't close this."""
-        return io.BufferedReader(_RawFile(self), FILE_BUFFER_BYTES)
+        return io.BufferedReader(RawFile(self), FILE_BUFFER_BYTES)
 
     def close(self) -> None:
         """Close it, once the reads under way in other threads are over; more than once does no harm."""
@@ -140,7 +140,7 @@ class RemoteFile:
         return f"<RemoteFile sha1 {self.request.sha1}, {self.size_bytes} bytes>"
 
 
-class _RawFile(io.RawIOBase):
+class RawFile(io.RawIOBase):
     """A place in a ``RemoteFile``."""
 
     def __init__(self, file: RemoteFile) -> None:
