@@ -12,7 +12,7 @@ from .npy import Array
 
 def parse_table(data: bytes, unit_ids: Array) -> Any:
     """Return a ``.csv`` as stock SpikeInterface does, its index of the units' type where it has one row a unit."""
-    table = _pandas().read_csv(io.BytesIO(data), index_col=0, float_precision="round_trip")
+    table = _pandas().read_csv(io.BytesIO(data), index_col=0)
     if len(table) == len(unit_ids) and table.index.dtype != unit_ids.dtype:
         table.index = table.index.astype(unit_ids.dtype)
     return table
