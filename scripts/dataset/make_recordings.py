@@ -4,7 +4,7 @@
 Usage: make_recordings.py FOLDER
 
 Four channels (a tetrode) at 15,000 Hz, each with noise and three units that fire at known frames; the true spikes are
-written as MDA firings (3 × N float64: channel, frame counted from 1, unit), which SpikeInterface reads.
+written as MDA firings (3 × N float64: channel, frame, unit), as SpikeInterface reads them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def fire(draws: Draws, n_frames: int) -> list[int]:
 def write_firings(path: Path, spikes: np.ndarray) -> None:
     """Write an MDA file of float64, 3 × N, column by column."""
     header = struct.pack("<5i", -7, 8, 2, 3, len(spikes))
-    columns = np.stack([np.zeros(len(spikes), dtype=np.int64), spikes[:, 0] + 1, spikes[:, 1] + 1], axis=1)
+    columns = np.stack([np.zeros(len(spikes), dtype=np.int64), spikes[:, 0], spikes[:, 1] + 1], axis=1)
     path.write_bytes(header + columns.astype("<f8").tobytes())
 
 
