@@ -19,6 +19,9 @@ Words
     is damaged is an error: as a bare name it would be read with less trust than its sender meant.
 ``tree``, ``legacy``
     Directories addressed by digest, and the manifests of kachery 0.6 and kachery-p2p 0.8.
+``lineage_*``
+    What labbox-ephys, sortingview and SpikeForest wrote: recordings, sortings, collections, feeds (replayed), MDA's
+    header. What isn't known there is an error or, where the rest stands without it, a warning that is handed on.
 ``wire``
     The protocol between peers: its docstring is the specification.
 ``quantities``

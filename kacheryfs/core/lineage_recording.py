@@ -60,7 +60,7 @@ class BinRecording:
 
 @dataclass(frozen=True, slots=True)
 class MdaParams:
-    """``params.json`` of an MDA recording; what a sorter did with sign and factor was its own, samples stay as they are."""
+    """``params.json`` of an MDA recording; sign and factor were for sorters, and change no sample here."""
 
     sampling_frequency_hz: float
     scale_factor: float | None = None
@@ -238,6 +238,8 @@ def _parse_nwb(data: Fields, _depth: int) -> NwbRecording:
 def _parse_part(data: Fields, depth: int) -> PartOfRecording:
     data.refuse_unknown({"recording", "channel_ids", "group", "groups", "start_frame", "end_frame"})
     groups = data.ids("groups") if data.has("groups") else None
+    if groups == ():
+        raise ProofError(f"'groups' of {data.what} is empty")
     if data.has("group"):
         groups = Fields(data.what, {"group": [data.get("group")]}).ids("group")
     return PartOfRecording(

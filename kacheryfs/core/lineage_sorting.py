@@ -36,12 +36,11 @@ class NpyPairSorting:
 class NpzSorting:
     """npy2: an ``.npz`` with ``spike_indexes``, ``spike_labels`` and ``sampling_frequency``.
 
-    ``unit_ids`` names units that may have no spike; the rate is the object's, where it says one.
+    ``unit_ids`` names units that may have no spike. The rate is the file's, as it was in the lineage.
     """
 
     npz: Link
     unit_ids: tuple[UnitId, ...] | None = None
-    sampling_frequency_hz: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +114,8 @@ def _parse_npy1(data: Fields, _depth: int) -> NpyPairSorting:
 def _parse_npy2(data: Fields, _depth: int) -> NpzSorting:
     data.refuse_unknown({"npz_uri", "unit_ids", "sampling_frequency"})
     units = data.ids("unit_ids") if data.has("unit_ids") else None
-    return NpzSorting(data.link("npz_uri"), units, _rate_if_any(data, "sampling_frequency"))
+    _rate_if_any(data, "sampling_frequency")
+    return NpzSorting(data.link("npz_uri"), units)
 
 
 def _parse_mda(data: Fields, _depth: int) -> MdaSorting:

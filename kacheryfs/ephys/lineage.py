@@ -32,7 +32,7 @@ from ..core.lineage_recording import (
 from ..core.link import FileLink, TreeLink
 from ..core.tree import FileEntry, Tree
 from ..errors import InputError, ProofError
-from .lineage_files import MAX_LINKS, LinkedFiles, name_of
+from .lineage_files import MAX_LINKS, FileKind, LinkedFiles, name_of
 from .lineage_filters import apply_filter
 from .lineage_nwb import load_nwb_recording
 from .lineage_parts import take_part
@@ -120,9 +120,12 @@ class _Loader:
         folder = self.files.find_folder(link)
         if folder is not None and isinstance(link, TreeLink):
             return _mda_of_folder(link, folder)
-        if name_of(link).endswith(".nwb"):
-            return NwbRecording(link)
-        return parse_lineage_recording(self.files.read_json(link))
+        match self.files.kind_of(link):
+            case FileKind.HDF5:
+                return NwbRecording(link)
+            case FileKind.JSON:
+                return parse_lineage_recording(self.files.read_json(link))
+        raise InputError(f"{name_of(link)} is no recording by itself: neither an object in JSON nor an NWB file")
 
     def _load_bin(self, described: BinRecording) -> BaseRecording:
         frame_bytes = described.n_columns * np.dtype(described.dtype).itemsize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from ..core.lineage_fields import parse_lineage_json
@@ -19,7 +20,27 @@ MAX_OBJECT_BYTES = 16 * 1024 * 1024
 MAX_LINKS = 16
 """How many links may lead from one object to the next: an object of the lineage holds others, seldom by link."""
 
+N_MAGIC_BYTES = 64
+
 Link = FileLink | TreeLink
+
+
+class FileKind(Enum):
+    """What a file's first bytes say it is."""
+
+    HDF5 = "HDF5"
+    MDA = "MDA"
+    JSON = "JSON"
+    OTHER = "other"
+
+
+def kind_of_file(head: bytes) -> FileKind:
+    """Tell by the first N_MAGIC_BYTES; JSON is an object or, as a link, text."""
+    if head.startswith(b"\x89HDF\r\n\x1a\n"):
+        return FileKind.HDF5
+    if head[1:4] == b"\xff\xff\xff" and 0xF8 <= head[0] <= 0xFE:  # a code from -8 to -2, in 4 bytes
+        return FileKind.MDA
+    return FileKind.JSON if head.lstrip()[:1] in (b"{", b'"') else FileKind.OTHER
 
 
 class LinkedFiles:
@@ -51,6 +72,11 @@ class LinkedFiles:
         """Return all of a small file."""
         return self._fetcher.read_small(self.source(link).request, max_bytes)
 
+    def kind_of(self, link: Link) -> FileKind:
+        """Look at a file's first bytes: links of the lineage often have no name whose ending could tell."""
+        with self.open(link) as file:
+            return kind_of_file(file.pread(0, N_MAGIC_BYTES))
+
     def read_json(self, link: Link) -> object:
         """Return what a small file of JSON says."""
         return parse_lineage_json(self.read(link), what=name_of(link), max_bytes=MAX_OBJECT_BYTES)
@@ -66,7 +92,7 @@ class LinkedFiles:
 
 
 def name_of(link: Link) -> str:
-    """Return what to call a link's file in an error, and what its ending is looked at in."""
+    """Return what to call a link's file in an error."""
     if isinstance(link, TreeLink) and link.path:
         return link.path[-1]
     return link.label or f"sha1 {link.sha1.short}"

@@ -54,6 +54,12 @@ def read_numbers(parent: Any, path: str, what: str) -> Array:
     return np.asarray(dataset[()])
 
 
+def is_h5_sorting(file: RemoteFile, what: str) -> bool:
+    """Tell h5_v1 from other HDF5 files."""
+    with reading_hdf5(file, what) as opened:
+        return "unit_ids" in opened
+
+
 def read_h5_sorting(file: RemoteFile, what: str, fallback_rate: Callable[[str], float]) -> Spikes:
     """Read h5_v1; ``fallback_rate`` is asked where the rate is NaN, as the lineage's older files have it."""
     with reading_hdf5(file, what) as opened:

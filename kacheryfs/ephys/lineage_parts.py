@@ -38,17 +38,16 @@ def _find_channels(recording: BaseRecording, wanted: Sequence[UnitId]) -> list[A
 
 
 def _channels_of(recording: BaseRecording, groups: Sequence[UnitId]) -> list[Any]:
-    """Return the channels of some groups; groups with names were numbered by the lineage in their sorted order."""
+    """Return the channels of some groups, by number or name; names were numbered there in their sorted order."""
     values = recording.get_property("group")
     if values is None:
         values = np.zeros(recording.get_num_channels(), dtype="int64")
     numbers = values if values.dtype.kind in "iu" else np.unique(values, return_inverse=True)[1]
-    wanted = {str(group) for group in groups}
     channels = [
         channel
         for channel, number, name in zip(recording.channel_ids, numbers, values, strict=True)
-        if str(number) in wanted or str(name) in wanted
+        if int(number) in groups or str(name) in groups
     ]
     if not channels:
-        raise ProofError(f"a subrecording names the group {str(groups[:1])[1:41]}, which its recording hasn't got")
+        raise ProofError(f"a subrecording names the group {str(groups[0])[:40]!r}, which its recording hasn't got")
     return channels

@@ -27,8 +27,8 @@ from ..core.lineage_sorting import (
 from ..core.link import FileLink, TreeLink
 from ..errors import InputError, ProofError
 from .lineage_arrays import MAX_ARRAY_BYTES, Array, read_mda, read_npz
-from .lineage_files import MAX_LINKS, LinkedFiles, name_of
-from .lineage_hdf5 import read_h5_sorting
+from .lineage_files import MAX_LINKS, FileKind, LinkedFiles, name_of
+from .lineage_hdf5 import is_h5_sorting, read_h5_sorting
 from .lineage_nwb import read_nwb_units
 from .lineage_spikes import Spikes, spikes_of
 from .npy import read_npy
@@ -54,7 +54,8 @@ def load_lineage_sorting(fetcher: Fetcher, value: object, *, sampling_frequency:
         What reads the links inside of the object (``kacheryfs.app.embedded.get_fetcher()``).
     value : object
         The parsed JSON (``{"sorting_format": "npy2", "data": …}``, SpikeForest's truth ``{firings, self_reference}``),
-        a link to the file of one or to firings (``….mda``), or what ``parse_lineage_sorting`` returned.
+        a link to the file of one, to firings (MDA), to an NWB file or to h5_v1, or what ``parse_lineage_sorting``
+        returned.
     sampling_frequency : float, optional
         In Hz, for firings that don't say theirs: SpikeForest's truth has the rate of its recording. Without it 30,000
         is taken, as the lineage did, with a warning in the log.
@@ -112,16 +113,21 @@ class _Loader:
                 return self.load(described.sorting).merged(described.merge_groups)
 
     def _follow(self, link: Link) -> LineageSorting:
-        """Return what a link names: firings, or the object in a file."""
+        """Return what a link names: firings, units of an NWB file, h5_v1, or the object in a file."""
         self.n_links += 1
         if self.n_links > MAX_LINKS:
             raise ProofError(f"sortings name each other by more than {MAX_LINKS} links")
         if self.files.find_folder(link) is not None:
             raise InputError(f"{link} names a folder, where the lineage kept a sorting in a file")
-        name = name_of(link)
-        if name.endswith(".mda"):
-            return MdaSorting(link)
-        return NwbSorting(link) if name.endswith(".nwb") else parse_lineage_sorting(self.files.read_json(link))
+        match self.files.kind_of(link):
+            case FileKind.MDA:
+                return MdaSorting(link)
+            case FileKind.HDF5:
+                with self.files.open(link) as file:
+                    return H5Sorting(link) if is_h5_sorting(file, name_of(link)) else NwbSorting(link)
+            case FileKind.JSON:
+                return parse_lineage_sorting(self.files.read_json(link))
+        raise InputError(f"{name_of(link)} is no sorting by itself: neither an object in JSON, nor firings, nor HDF5")
 
     def _read_npy(self, link: Link) -> Array:
         with self.files.open(link) as file:

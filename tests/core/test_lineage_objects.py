@@ -149,6 +149,7 @@ def test_recordings_stand_inside_others_in_every_form_that_was_written() -> None
         (recording("mda", raw=f"sha1://{H}", params={}), ProofError, "has no 'samplerate'"),
         (recording("mda", raw=f"sha1://{H}", params=[]), ProofError, "not an object"),
         (recording("subrecording", recording=NWB, start_frame=9, end_frame=5), ProofError, "ends before it begins"),
+        (recording("subrecording", recording=NWB, groups=[]), ProofError, "'groups' .* is empty"),
         (recording("filtered", recording=NWB, filters=[{"type": "notch"}]), InputError, "'notch' isn't read here"),
         (
             recording("filtered", recording=NWB, filters=[{"type": "bandpass_filter", "freq_min": 9000}]),
@@ -189,7 +190,7 @@ def test_every_sorting_format_is_read() -> None:
     ) == NpyPairSorting(FILE, FILE, 20000.0)
     assert parse_lineage_sorting(
         sorting("npy2", npz_uri=link, unit_ids=[1, 2], sampling_frequency=20000)
-    ) == NpzSorting(FILE, (1, 2), 20000.0)
+    ) == NpzSorting(FILE, (1, 2))
     assert parse_lineage_sorting(sorting("h5_v1", h5_path=link)) == H5Sorting(FILE)
     assert parse_lineage_sorting(sorting("nwb", path=link)) == NwbSorting(FILE)
     assert parse_lineage_sorting(

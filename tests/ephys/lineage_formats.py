@@ -140,7 +140,7 @@ def _write_electrodes(file: Any) -> Any:
     table.attrs["neurodata_type"] = "DynamicTable"
     table["id"] = np.arange(N_CHANNELS)
     table["location"] = np.array(["CA1"] * N_CHANNELS, dtype="S")
-    table["group_name"] = np.array(["left"] * 2 + ["right"] * (N_CHANNELS - 2), dtype="S")
+    table["group_name"] = np.array(["2"] * 2 + ["10"] * (N_CHANNELS - 2), dtype="S")
     table["rel_x"] = np.arange(N_CHANNELS, dtype="float64")
     table["rel_y"] = 20.0 * np.arange(N_CHANNELS)
     return table

@@ -139,7 +139,8 @@ def test_params_and_positions_that_are_none_are_refused(files: SharedFiles) -> N
     assert "of params.json is a number, not a rate" in recording_refusal(mda(raw, params=rate))
     assert "geom.csv is not lines of numbers" in recording_refusal(mda(raw, geom=text))
     assert "geom.csv is not JSON" in recording_refusal(mda(raw, params=text))
-    assert "is not JSON" in recording_refusal(raw)
+    assert "raw.mda is no recording by itself" in recording_refusal(raw, kfs.InputError)
+    assert "geom.csv is no sorting by itself" in sorting_refusal(text, kfs.InputError)
 
 
 def test_a_part_that_the_recording_hasnt_got_is_refused(files: SharedFiles) -> None:
@@ -183,7 +184,7 @@ def test_what_nobody_has_and_what_a_tree_lacks_is_not_found(files: SharedFiles, 
 
 
 def test_an_object_that_is_too_long_is_not_read(files: SharedFiles) -> None:
-    (link,) = files.add({"long.json": b" " * (17 * 1024 * 1024)})
+    (link,) = files.add({"long.json": b"{" + b" " * (17 * 1024 * 1024)})
     assert "at most 16777216 are read" in recording_refusal(link, kfs.InputError)
 
 
@@ -339,7 +340,7 @@ def test_nwb_that_is_no_recording_or_no_sorting_is_refused(files: SharedFiles, t
     missing = {"recording_format": "nwb", "data": {"path": two, "electrical_series_name": "c"}}
     assert "no electrical series 'c'" in recording_refusal(missing, kfs.InputError)
     recording_refusal(two, kfs.InputError)
-    assert "no HDF5 file" in recording_refusal(no)
+    assert "no HDF5 file" in recording_refusal({"recording_format": "nwb", "data": {"path": no}})
     assert "has no units" in sorting_refusal(two)
     assert "spike_times_index" in sorting_refusal(index)
     assert "before the recording" in sorting_refusal(early)

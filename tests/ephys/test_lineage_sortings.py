@@ -12,6 +12,7 @@ import pytest
 from lab_pairs import LabPair
 from lineage_formats import RATE_HZ, SharedFiles, mda_bytes, samples, write_h5_sorting, write_nwb
 
+import kacheryfs as kfs
 from kacheryfs.app.embedded import get_fetcher
 from kacheryfs.core.link import parse_link
 from kacheryfs.ephys.lineage_sortings import load_lineage_sorting
@@ -146,3 +147,25 @@ def test_a_sorting_without_spikes_is_one(files: SharedFiles, tmp_path: Path) -> 
     (link,) = files.add({"firings.mda": mda_bytes(np.zeros((3, 0)))})
     assert_trains(load({"firings": link, "samplerate": RATE_HZ}), {})
     assert_trains(load({"sorting_format": "h5_v1", "data": {"h5_path": h5}}), {})
+
+
+def test_load_sorting_ends_here_for_a_link_to_an_object_or_a_file_whatever_its_name(
+    files: SharedFiles, tmp_path: Path
+) -> None:
+    write_h5_sorting(tmp_path / "sorting.h5", TRAINS)
+    write_nwb(
+        tmp_path / "units.nwb", {"e": samples()}, trains_s={u: [f / RATE_HZ for f in t] for u, t in TRAINS.items()}
+    )
+    (tmp_path / "001_synth").mkdir()
+    (tmp_path / "001_synth" / "firings_true.mda").write_bytes(mda_bytes(FIRINGS))
+    firings, *others, study = files.share(
+        tmp_path / "001_synth" / "firings_true.mda",
+        tmp_path / "sorting.h5",
+        tmp_path / "units.nwb",
+        tmp_path / "001_synth",
+    )
+    truth = files.add_object({"firings": firings, "self_reference": firings})
+    for link in (firings, *others, truth, f"{study}/firings_true.mda"):
+        without_name = link.rpartition("/")[0] if link.startswith("sha1://") else link
+        for one in (link, without_name):
+            assert_trains(kfs.load_sorting(one, sampling_frequency=RATE_HZ), TRAINS)
