@@ -21,6 +21,7 @@ from ..core.model import Sha1
 from ..core.names import why_not_a_name
 from ..errors import InputError, KacheryError
 from ..store.composing import Names, Part, compose
+from .casts import find_casts
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
 from .metadata import encode_metadata, metadata_of
@@ -172,7 +173,8 @@ def _make_files(draft: _Draft, label: str) -> dict[Names, bytes]:
     made: dict[Names, bytes] = {}
     top = _add_metadata(made, draft.recording)
     summary = summarize(draft.recording)
-    about = RecordingDescription(label, spikeinterface.__version__, summary, tuple(_layouts(draft, made)), top)
+    layouts, casts = tuple(_layouts(draft, made)), tuple(find_casts(draft.recording))
+    about = RecordingDescription(label, spikeinterface.__version__, summary, layouts, top, casts)
     made[(DESCRIPTION_FILE,)] = encode_description(about)
     made[(RECORDING_FILE,)] = json.dumps(draft.description, indent=1).encode()
     return made

@@ -92,11 +92,19 @@ def _is_right(flat: _Flat, recording: Any, segment_index: int) -> bool:
     if flat.n_frames != n_frames or flat.dtype.kind not in _KINDS or ids.dtype.kind not in "iuU":
         return False
     for start, stop in sample_spans(n_frames):
-        traces = recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=stop)
+        traces = _read(recording, segment_index, start, stop, is_whole=flat.order == "F")
         samples = flat.read(start, stop)
         if samples.dtype != traces.dtype or samples.shape != traces.shape or samples.tobytes() != traces.tobytes():
             return False
     return True
+
+
+def _read(recording: Any, segment_index: int, start: int, stop: int, *, is_whole: bool) -> Array:
+    """Return what the extractor gives; SpikeInterface 0.105 reads a file by channel right only as a whole (a map)."""
+    if is_whole:
+        traces: Array = recording.get_traces(segment_index=segment_index)[start:stop]
+        return traces
+    return np.asarray(recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=stop))
 
 
 def _find_flats(recording: Any) -> Iterator[_Flat]:

@@ -46,7 +46,7 @@ def write_binary_with_header(folder: Path) -> Any:
 
 
 def write_binary_by_channel(folder: Path) -> Any:
-    """SpikeInterface 0.105 reads spans of such a file wrong, in its own way; a share gives what it gives."""
+    """SpikeInterface 0.105 reads such a file right only as a whole; by its layout every span is."""
     samples(3000, 4).T.copy().tofile(folder / "rec.raw")
     return se.read_binary(folder / "rec.raw", sampling_frequency=RATE_HZ, dtype="int16", num_channels=4, time_axis=1)
 

@@ -69,7 +69,7 @@ def test_stock_spikeinterface_loads_what_was_shared(kind: str, data: Path, tmp_p
     assert_equal_recordings(load_from(link, tmp_path / "mount"), recording)
 
 
-FLAT = ["binary", "binary with a header", "binary folder", "mda", "spikeglx", "open ephys"]
+FLAT = ["binary", "binary with a header", "binary by channel", "binary folder", "mda", "spikeglx", "open ephys"]
 
 
 @pytest.mark.parametrize("kind", FLAT)
