@@ -79,8 +79,17 @@ def bin_object(raw: str, channel_ids: Sequence[int], columns: Sequence[int], **c
     return {"recording_format": "bin2" if "dtype" in changes else "bin1", "data": data}
 
 
-def kachery_storage(folder: Path, data: bytes, chunk_bytes: int) -> str:
-    """Lay a file and its legacy manifest into a kachery storage folder; return the link of the lineage."""
+def store(folder: Path, content: bytes) -> str:
+    """Lay content into a kachery storage folder; return its SHA-1."""
+    digest = hashlib.sha1(content).hexdigest()
+    path = folder / "sha1" / digest[:2] / digest[2:4] / digest[4:6] / digest
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return digest
+
+
+def store_with_manifest(folder: Path, data: bytes, chunk_bytes: int) -> str:
+    """Store a file and its legacy manifest; return the link that kachery gave."""
     chunks = [
         {
             "start": start,
@@ -89,15 +98,15 @@ def kachery_storage(folder: Path, data: bytes, chunk_bytes: int) -> str:
         }
         for start in range(0, len(data), chunk_bytes)
     ]
-    manifest = {"size": len(data), "sha1": hashlib.sha1(data).hexdigest(), "chunks": chunks}
-    digests = []
-    for content in (data, json.dumps(manifest, separators=(",", ":")).encode()):
-        digest = hashlib.sha1(content).hexdigest()
-        path = folder / "sha1" / digest[:2] / digest[2:4] / digest[4:6] / digest
-        path.parent.mkdir(parents=True)
-        path.write_bytes(content)
-        digests.append(digest)
-    return f"sha1://{digests[0]}/raw.dat?manifest={digests[1]}"
+    manifest = {"size": len(data), "sha1": store(folder, data), "chunks": chunks}
+    return f"sha1://{manifest['sha1']}/raw.dat?manifest={store(folder, json.dumps(manifest).encode())}"
+
+
+def store_folder(folder: Path, files: Mapping[str, bytes]) -> str:
+    """Store files, and a directory's JSON as old writers made it: unsorted, with spaces, without manifests."""
+    entries = {name: {"size": len(data), "sha1": store(folder, data)} for name, data in files.items()}
+    tree = {"files": {}, "dirs": {"rec": {"files": entries, "dirs": {}}}}
+    return f"sha1dir://{store(folder, json.dumps(tree).encode())}.study/rec"
 
 
 def write_h5_sorting(path: Path, trains: Mapping[int, Sequence[int]], rate_hz: float = RATE_HZ) -> None:

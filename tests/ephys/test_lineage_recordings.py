@@ -17,11 +17,14 @@ from lineage_formats import (
     RATE_HZ,
     SharedFiles,
     bin_object,
-    kachery_storage,
     mda_bytes,
     samples,
+    store_folder,
+    store_with_manifest,
     write_nwb,
 )
+from spikeinterface.core import generate_recording
+from spikeinterface.extractors.mdaextractors import MdaRecordingExtractor
 
 import kacheryfs as kfs
 from kacheryfs.app.embedded import get_fetcher
@@ -90,7 +93,7 @@ def test_a_link_of_kachery_with_its_own_manifest_is_read_in_parts(
     labs: LabPair, files: SharedFiles, tmp_path: Path
 ) -> None:
     raw = samples(n_frames=200_000)
-    link = kachery_storage(tmp_path / "kachery-storage", raw.tobytes(), 1_000_000)
+    link = store_with_manifest(tmp_path / "kachery-storage", raw.tobytes(), 1_000_000)
     files.peer.get("share", "--kachery-storage", tmp_path / "kachery-storage")
     recording = load(bin_object(link, [0, 1], [0, 1], num_frames=200_000))
     np.testing.assert_array_equal(
@@ -139,6 +142,47 @@ def test_a_folder_of_spikeforest_is_read_by_its_link_and_by_paths_inside(files: 
         recording = load(value)
         assert_traces(recording, raw)
         assert recording.get_channel_locations().tolist() == GEOM
+
+
+@pytest.mark.usefixtures("bob")
+def test_a_folder_that_kachery_stored_is_read_though_its_entries_have_no_manifests(
+    files: SharedFiles, tmp_path: Path
+) -> None:
+    raw = samples("<f4", n_frames=40_000)
+    storage = tmp_path / "kachery-storage"
+    geom = "\n".join(f"{x},{y}" for x, y in GEOM).encode()
+    content = {"raw.mda": mda_bytes(raw.T), "params.json": json.dumps(PARAMS).encode(), "geom.csv": geom}
+    link = store_folder(storage, content)
+    files.peer.get("share", "--kachery-storage", storage)
+    for one in (link, {"raw": f"{link}/raw.mda", "params": f"{link}/params.json", "geom": f"{link}/geom.csv"}):
+        assert_traces(load(one), raw)
+
+
+@pytest.mark.usefixtures("bob")
+def test_a_link_in_an_object_may_have_any_spelling_of_the_lineage(files: SharedFiles, tmp_path: Path) -> None:
+    raw = samples()
+    (tmp_path / "raw.dat").write_bytes(raw.tobytes())
+    (link,) = files.share(tmp_path / "raw.dat")
+    digest = link.removeprefix("sha1://").partition("/")[0]
+    for spelling in (
+        f"sha1://{digest}",
+        f"sha1://{digest}.raw/raw.dat",
+        f"sha1://{digest}?label=raw.dat",
+        f"sha1://{digest}?raw.dat",
+        f"kachery:default:sha1:{digest}:raw.dat",
+    ):
+        assert_traces(load(bin_object(spelling, [0, 1], [0, 1])), raw[:, :2])
+
+
+@pytest.mark.usefixtures("bob")
+def test_what_spikeinterface_writes_as_mda_is_read_as_it_reads_it(files: SharedFiles, tmp_path: Path) -> None:
+    original = generate_recording(num_channels=N_CHANNELS, sampling_frequency=RATE_HZ, durations=[0.5], seed=5)
+    MdaRecordingExtractor.write_recording(original, tmp_path / "mda", n_jobs=1, progress_bar=False)
+    (link,) = files.share(tmp_path / "mda")
+    expected, recording = MdaRecordingExtractor(tmp_path / "mda"), kfs.load_recording(link)
+    assert_traces(recording, expected.get_traces())
+    assert recording.channel_ids.tolist() == expected.channel_ids.tolist()
+    np.testing.assert_array_equal(recording.get_channel_locations(), expected.get_channel_locations())
 
 
 @pytest.mark.usefixtures("bob")

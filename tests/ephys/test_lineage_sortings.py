@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from lab_pairs import LabPair
 from lineage_formats import RATE_HZ, SharedFiles, mda_bytes, samples, write_h5_sorting, write_nwb
+from spikeinterface.core import generate_sorting
+from spikeinterface.extractors.mdaextractors import MdaSortingExtractor
 
 import kacheryfs as kfs
 from kacheryfs.app.embedded import get_fetcher
@@ -90,6 +92,17 @@ def test_mda_firings_have_frames_and_units_in_their_rows(dtype: str, files: Shar
     data = {"firings": link, "samplerate": RATE_HZ}
     assert_trains(load({"sorting_format": "mda", "data": data}), TRAINS)
     assert_trains(load(parse_link(files.add_object({"sorting_format": "mda", "data": data}))), TRAINS)
+
+
+def test_what_spikeinterface_writes_as_firings_is_read_as_it_reads_it(files: SharedFiles, tmp_path: Path) -> None:
+    original = generate_sorting(num_units=7, sampling_frequency=RATE_HZ, durations=[3.0], seed=2)
+    units = original.rename_units(list(range(1, 8)))
+    MdaSortingExtractor.write_sorting(units, tmp_path / "firings.mda")
+    (link,) = files.share(tmp_path / "firings.mda")
+    assert_trains(
+        load(link, sampling_frequency=RATE_HZ),
+        {unit: units.get_unit_spike_train(unit).tolist() for unit in range(1, 8)},
+    )
 
 
 def test_firings_between_two_frames_are_rounded(files: SharedFiles) -> None:
