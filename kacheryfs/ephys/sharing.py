@@ -28,7 +28,7 @@ from .metadata import encode_metadata, metadata_of
 from .replay_child import sample_traces
 from .replaying import Replay, Samples, are_equal
 from .sharing_files import look_at
-from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface
+from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface, reads_links
 from .sharing_layouts import find_layout
 from .sharing_memory import save_recording
 from .sharing_paths import MADE_FOLDER, Named, find_paths, name_files, with_names
@@ -114,6 +114,11 @@ def _share(recording: Any, label: str | None, settings: Settings, what: str) -> 
 
 def _find_description(recording: Any) -> Description | None:
     """Return how to open the recording anew; None where only this process can."""
+    if reads_links(recording):
+        raise InputError(
+            "this recording reads from a link: pass that on; or open it from a mount (kacheryfs mount) with stock "
+            "SpikeInterface, si.load(…/recording.json, base_folder=True), and share what you make of it there"
+        )
     if not recording.check_serializability("json") or not is_of_spikeinterface(recording):
         return None
     try:

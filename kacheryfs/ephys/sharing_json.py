@@ -66,6 +66,11 @@ def _below(recording: BaseRecording) -> Iterator[Any]:
     return (parent for _, parent in parents_of(recording))
 
 
+def reads_links(recording: BaseRecording) -> bool:
+    """Tell whether a recording of the chain is one that ``load_recording`` made."""
+    return type(recording).__module__.partition(".")[0] == "kacheryfs" or any(map(reads_links, _below(recording)))
+
+
 def describe(recording: BaseRecording) -> Description:
     """Return the description as JSON would give it back, its paths still absolute; TypeError if JSON can't say it."""
     value = _with_drawn(recording, recording.to_dict(include_annotations=True, include_properties=True, recursive=True))

@@ -36,6 +36,7 @@ from shared_trees import (
 
 from kacheryfs.app import open_catalog
 from kacheryfs.config import load_settings
+from kacheryfs.ephys.loading import load_recording
 from kacheryfs.ephys.sharing import share_recording
 from kacheryfs.errors import ChangedError, InputError
 from kacheryfs.store import reading
@@ -374,6 +375,12 @@ def test_a_file_that_is_gone_or_another_one_is_told(data: Path) -> None:
     with pytest.raises(InputError, match=r"No such file.*part0\.dat") as caught:
         share_recording(recording)
     assert "\n" not in str(caught.value)
+
+
+def test_what_reads_from_a_link_is_refused_with_what_to_do(data: Path) -> None:
+    loaded = load_recording(share_recording(write_binary(data)))
+    with pytest.raises(InputError, match="open it from a mount"):
+        share_recording(sp.common_reference(loaded))
 
 
 def test_what_is_no_recording_is_refused(data: Path) -> None:
