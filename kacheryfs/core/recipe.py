@@ -39,6 +39,8 @@ class RecipeEntry:
 
     id: str
     source: RecipePath | FileLink | TreeLink
+    more: tuple[RecipePath, ...] = ()
+    """Further files, each a segment of its own."""
     format: str | None = None
     parameters: Mapping[str, object] = field(default_factory=dict)
     label: str = ""
@@ -86,6 +88,7 @@ class Recipe:
     def variables(self) -> list[str]:
         """The named folders that a path of the recipe begins with, sorted."""
         paths = [*(entry.source for entry in self.entries), *(entry.probe for entry in self.recordings)]
+        paths += [path for entry in self.entries for path in entry.more]
         return sorted({path.variable for path in paths if isinstance(path, RecipePath) and path.variable})
 
 
@@ -128,11 +131,11 @@ def _parse_sorting(taken: _Table) -> RecipeSorting:
 
 
 def _parse_entry(taken: _Table) -> dict[str, Any]:
-    path, link = taken.parse("path", parse_recipe_path), taken.parse("link", parse_link)
+    paths, link = _parse_paths(taken), taken.parse("link", parse_link)
     kind = taken.take("format", str, None)
-    if (path is None) == (link is None):
-        raise InputError(f"{taken.what} has {'neither' if path is None else 'both'} a path and a link: give one")
-    if path is not None and kind is None:
+    if bool(paths) == (link is not None):
+        raise InputError(f"{taken.what} has {'both' if paths else 'neither'} a path and a link: give one")
+    if paths and kind is None:
         raise InputError(f"{taken.what} has a path, but no format to open it with")
     parameters = taken.take("parameters", dict, {})
     if parameters and kind is None:
@@ -142,13 +145,31 @@ def _parse_entry(taken: _Table) -> dict[str, Any]:
         raise InputError(f"a tag of {taken.what} is not text")
     return {
         "id": _parse_id(taken.need("id", str)),
-        "source": path if path is not None else link,
+        "source": paths[0] if paths else link,
+        "more": tuple(paths[1:]),
         "format": kind,
         "parameters": parameters,
         "label": taken.take("label", str, ""),
         "description": taken.take("description", str, ""),
         "tags": take_tags(tags),
     }
+
+
+def _parse_paths(taken: _Table) -> list[RecipePath]:
+    """Read ``path``: one, or a list of files that are segments."""
+    value = taken.take("path", object, [])
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"'path' of {taken.what} is neither text nor a list of texts")
+    paths = [parse_recipe_path(text) for text in texts]
+    if any(not path.names for path in paths):
+        raise InputError(
+            f"the path of {taken.what} ends with ${paths[0].variable}: write the folder's name behind it, since that is "
+            "part of what is shared and must be the same everywhere"
+        )
+    if len({path.variable for path in paths}) > 1:
+        raise InputError(f"the files of {taken.what} are to stand below one folder: their names below it are shared")
+    return paths
 
 
 def parse_recipe_path(text: str) -> RecipePath:

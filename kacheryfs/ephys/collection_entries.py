@@ -25,10 +25,11 @@ def make_recording_entry(recording: object, entry_id: str | None, words: Words) 
         from .sharing import share_recording
 
         link = parse_link(share_recording(recording, label=entry_id))
+    common = _common(link, entry_id, words)
     summary = summarize_recording(get_fetcher(), link)
     with as_input_errors():
         return RecordingEntry(
-            **_common(link, entry_id, words),
+            **common,
             sampling_frequency=summary.sampling_frequency,
             n_channels=summary.n_channels,
             duration_s=summary.duration_s,
@@ -44,10 +45,11 @@ def make_sorting_entry(sorting: object, recording_id: str, entry_id: str | None,
         from .sortings import share_sorting
 
         link = parse_link(share_sorting(sorting, label=entry_id))
+    common = _common(link, entry_id, words)
     summary = summarize_sorting(get_fetcher(), link)
     with as_input_errors():
         return SortingEntry(
-            **_common(link, entry_id, words),
+            **common,
             sampling_frequency=summary.sampling_frequency,
             recording_id=recording_id,
             n_units=summary.n_units,

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spikeinterface.core import BaseRecording, BaseSorting
 
+from ..app import open_catalog
+from ..config import load_settings
 from ..core.tree import Tree
 from ..errors import InputError, ProofError
+from ..store.composing import InPlace, compose
+from .loading import load_recording
 from .safety import Node
 from .safety_building import construct
 from .safety_classes import ClassRow, Leaf
@@ -19,8 +24,8 @@ from .safety_paths import file
 
 PATH_KEYS = ("file_paths", "file_path", "folder_path")
 _SUFFIXES = ("RecordingExtractor", "Recording", "Extractor")
-_SHARED_WHOLE = (Leaf.BINARY_FOLDER, Leaf.ZARR)
-"""Their classes load pickles out of the folder; the folder is shared as it is, and loaded by our own reader."""
+_OWN_FOLDERS = (Leaf.BINARY_FOLDER, Leaf.ZARR)
+"""SpikeInterface's own: reading one unpickles what is in it, so our reader looks at it first."""
 
 
 def _name_of(row: ClassRow) -> str:
@@ -58,9 +63,21 @@ SORTING_FORMATS: Mapping[str, ClassRow] = {
 """Not Phy, Kilosort or SpikeInterface's folders: reading those executes files or unpickles."""
 
 
-def is_shared_whole(kind: str) -> bool:
-    """Tell whether a format's folder is shared as it stands, without being opened first."""
-    return RECORDING_FORMATS[kind].leaf in _SHARED_WHOLE
+def is_own_folder(kind: str) -> bool:
+    """Tell whether a format is a folder that SpikeInterface saved, which says all of itself."""
+    return RECORDING_FORMATS[kind].leaf in _OWN_FOLDERS
+
+
+def refuse_pickles(folder: Path) -> None:
+    """Let our own reader open a folder that SpikeInterface saved; ProofError where loading it could run code."""
+    settings = load_settings({}, os.environ)
+    files = {path.relative_to(folder).parts: InPlace(str(path)) for path in folder.rglob("*") if path.is_file()}
+    with open_catalog(settings) as catalog:
+        shared = compose(catalog, files, "", own_folders=(settings.store_dir, settings.runtime_dir))
+        try:
+            load_recording(str(shared.link))
+        finally:
+            catalog.unshare(shared.path)
 
 
 def check_format(kind: str, parameters: Mapping[str, object], *, is_sorting: bool) -> dict[str, Any]:
@@ -81,20 +98,22 @@ def check_format(kind: str, parameters: Mapping[str, object], *, is_sorting: boo
     return taken
 
 
-def open_recording(kind: str, path: Path, parameters: Mapping[str, object]) -> BaseRecording:
-    """Open a recording of this machine lazily; InputError where it can't be."""
+def open_recording(kind: str, paths: Sequence[Path], parameters: Mapping[str, object]) -> BaseRecording:
+    """Open a recording of this machine lazily, of several files if they are segments; InputError where it can't be."""
     row = RECORDING_FORMATS[kind]
-    kwargs = _with_path(row, path, check_format(kind, parameters, is_sorting=False))
+    kwargs = _with_paths(row, paths, check_format(kind, parameters, is_sorting=False))
     try:
+        if is_own_folder(kind):
+            refuse_pickles(paths[0])
         return construct(row, kwargs, Node(row, (), kwargs))
     except ProofError as exc:
-        raise InputError(f"{path} can't be opened as {kind}: {exc}") from exc
+        raise InputError(f"{paths[0]} can't be opened as {kind}: {exc}") from exc
 
 
 def open_sorting(kind: str, path: Path, parameters: Mapping[str, object]) -> BaseSorting:
     """Open a sorting of this machine; InputError where it can't be."""
     row = SORTING_FORMATS[kind]
-    kwargs = _with_path(row, path, check_format(kind, parameters, is_sorting=True))
+    kwargs = _with_paths(row, [path], check_format(kind, parameters, is_sorting=True))
     module = __import__(row.module, fromlist=[row.name])
     try:
         return getattr(module, row.name)(**kwargs)
@@ -103,6 +122,10 @@ def open_sorting(kind: str, path: Path, parameters: Mapping[str, object]) -> Bas
         raise InputError(f"{path} can't be opened as {kind}: {type(exc).__name__}: {reason}") from exc
 
 
-def _with_path(row: ClassRow, path: Path, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def _with_paths(row: ClassRow, paths: Sequence[Path], parameters: Mapping[str, Any]) -> dict[str, Any]:
     key = next(key for key in PATH_KEYS if key in row.kwargs)
-    return {key: [str(path)] if key == "file_paths" else str(path), **parameters}
+    if key == "file_paths":
+        return {key: [str(path) for path in paths], **parameters}
+    if len(paths) > 1:
+        raise InputError(f"this format is read from one path, and {len(paths)} are given")
+    return {key: str(paths[0]), **parameters}

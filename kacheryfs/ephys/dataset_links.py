@@ -17,7 +17,7 @@ from ..core.request import FileRequest
 from ..core.tree import FileEntry, Tree
 from ..errors import InputError
 from ..store.composing import Names, Part, compose
-from .dataset_formats import PATH_KEYS, RECORDING_FORMATS, check_format, is_shared_whole
+from .dataset_formats import PATH_KEYS, RECORDING_FORMATS, check_format, is_own_folder
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, RecordingDescription
 from .loading import load_recording
@@ -35,7 +35,7 @@ def share_linked_recording(
     The description is offered by this machine, the files go on being read from those who have them.
     """
     name, found = _look_at(get_fetcher(), link, label)
-    if is_shared_whole(kind):
+    if is_own_folder(kind):
         if isinstance(found, FileEntry):
             raise InputError(f"{kind} is a folder, and {str(link)[:200]} names a file")
         return str(link)
@@ -46,7 +46,7 @@ def share_linked_recording(
         try:
             summary = summarize(load_recording(str(first.link)))
         finally:
-            catalog.unshare(str(first.link))
+            catalog.unshare(first.path)
         about = RecordingDescription(label, spikeinterface.__version__, summary)
         parts[(DESCRIPTION_FILE,)] = encode_description(about)
         return str(compose(catalog, parts, label).link)

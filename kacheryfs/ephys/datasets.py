@@ -12,18 +12,16 @@ from typing import Any
 
 import spikeinterface
 
-from .. import app
-from ..config import MAX_CONFIG_BYTES, load_settings
+from ..config import MAX_CONFIG_BYTES
 from ..core import collection as core
 from ..core.collection_json import encode_collection
 from ..core.link import FileLink, TreeLink
 from ..core.model import Sha1
 from ..core.recipe import Recipe, RecipeEntry, RecipePath, RecipeRecording, RecipeSorting, parse_recipe
 from ..errors import InputError, KacheryError, ProofError
-from ..store.sharing import share
 from .collection_entries import as_input_errors, make_recording_entry, make_sorting_entry
 from .collections import Collection
-from .dataset_formats import check_format, is_shared_whole, open_recording, open_sorting
+from .dataset_formats import check_format, open_recording, open_sorting
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,6 +42,7 @@ class Planned:
 
     entry: RecipeRecording | RecipeSorting
     source: Path | FileLink | TreeLink
+    more: tuple[Path, ...] = ()
     probe: Path | None = None
 
     @property
@@ -165,7 +164,8 @@ def _plan(entry: RecipeRecording | RecipeSorting, places: Mapping[str | None, Pa
         if not isinstance(entry.source, RecipePath):
             return Planned(entry, entry.source)
         probe = entry.probe if isinstance(entry, RecipeRecording) else None
-        return Planned(entry, _find(entry.source, places), None if probe is None else _find(probe, places))
+        source, *more = (_find(path, places) for path in (entry.source, *entry.more))
+        return Planned(entry, source, tuple(more), None if probe is None else _find(probe, places))
     except InputError as exc:
         raise InputError(f"{'sorting' if is_sorting else 'recording'} {entry.id!r}: {exc}") from exc
 
@@ -199,17 +199,8 @@ def _recording_of(planned: Planned, entry: RecipeRecording) -> Any:
 
         return share_linked_recording(planned.source, entry.format, entry.parameters, label=entry.id)
     assert entry.format is not None
-    if is_shared_whole(entry.format):
-        return _share_whole(planned.source)
-    recording = open_recording(entry.format, planned.source, entry.parameters)
+    recording = open_recording(entry.format, [planned.source, *planned.more], entry.parameters)
     return recording if planned.probe is None else _with_probe(recording, planned.probe)
-
-
-def _share_whole(path: Path) -> str:
-    settings = load_settings({}, os.environ)
-    own_folders = (settings.store_dir, settings.runtime_dir, settings.config_dir)
-    with app.open_catalog(settings) as catalog:
-        return str(share(catalog, path, own_folders=own_folders).link)
 
 
 def _with_probe(recording: Any, path: Path) -> Any:
@@ -225,6 +216,8 @@ def _with_probe(recording: Any, path: Path) -> Any:
 
 def _build_sorting(planned: Planned, entry: RecipeSorting) -> core.SortingEntry:
     sorting: Any = str(planned.source)
+    if planned.more:
+        raise InputError("a sorting is read from one path")
     if isinstance(planned.source, Path):
         assert entry.format is not None
         sorting = open_sorting(entry.format, planned.source, entry.parameters)

@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 from lab_pairs import LabPair
+from recording_kinds import KINDS
 from running_peers import Peer
+from shared_trees import made_texts
 from spikeinterface.core import NpzSortingExtractor, NumpySorting, read_binary
 
 import kacheryfs as kfs
@@ -161,15 +163,70 @@ def test_links_to_files_and_folders_become_recordings_without_being_fetched(labs
         assert build_dataset(recipe) == link
 
 
-def test_folders_of_spikeinterface_are_shared_whole(at_alice: LabPair, tmp_path: Path) -> None:
-    samples = write_samples(tmp_path / "x.raw")
-    recording = read_binary(tmp_path / "x.raw", sampling_frequency=1e4, num_channels=4, dtype="int16")
-    recording.save(folder=tmp_path / "saved", verbose=False)
-    text = '[[recording]]\nid = "saved"\npath = "saved"\nformat = "binaryfolder"\n'
-    link = build_dataset(write_recipe(tmp_path, text))
-    item = kfs.Collection.load(link).recordings["saved"]
-    np.testing.assert_array_equal(item.load().get_traces(), samples)
-    assert (item.n_channels, item.duration_s) == (4, 0.2)
+FORMATS = {
+    "binary": (
+        'path = ["$RAW/part0.dat", "$RAW/part1.dat"]\nformat = "binary"\n[recording.parameters]\n'
+        'sampling_frequency = 30000\nnum_channels = 4\ndtype = "int16"\nt_starts = [0.0, 10.0]\ngain_to_uV = 0.195\n'
+        'offset_to_uV = 0.0\nchannel_ids = ["a", "b", "c", "d"]\n'
+    ),
+    "binary folder": 'path = "$RAW/saved"\nformat = "binaryfolder"\n',
+    "zarr": 'path = "$RAW/saved.zarr"\nformat = "zarr"\n',
+    "mda": 'path = "$RAW/mda"\nformat = "mda"\n',
+    "spikeglx": 'path = "$RAW/run1_g0"\nformat = "spikeglx"\nparameters = { stream_id = "imec0.ap" }\n',
+    "open ephys": (
+        'path = "$RAW/session"\nformat = "openephysbinary"\n'
+        'parameters = { stream_name = "Record Node 101#Rhythm-100.0" }\n'
+    ),
+    "nwb": 'path = "$RAW/session.nwb"\nformat = "nwb"\n',
+}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_format_gives_one_link_wherever_its_files_lie(kind: str, labs: LabPair) -> None:
+    recipe = write_recipe(labs.folder, f'[[recording]]\nid = "r"\n{FORMATS[kind]}')
+    here, there = labs.folder / "here", labs.folder / "elsewhere" / "of bob"
+    here.mkdir()
+    original = KINDS[kind](here)
+    shutil.copytree(here, there)
+    links = []
+    for lab, folder in ((labs.alice, here), (labs.bob, there)):
+        with labs.at(lab):
+            links.append(build_dataset(recipe, {"RAW": str(folder)}))
+    assert links[0] == links[1]
+    with labs.at(labs.alice):
+        item = kfs.Collection.load(links[0]).recordings["r"]
+        assert item.n_channels == original.get_num_channels()
+        n_frames = sum(original.get_num_samples(index) for index in range(original.get_num_segments()))
+        assert item.duration_s == pytest.approx(n_frames / original.sampling_frequency)
+
+
+def test_a_saved_folder_with_a_pickle_in_it_is_refused_before_it_is_loaded(at_alice: LabPair, tmp_path: Path) -> None:
+    KINDS["binary folder"](tmp_path)
+    bomb = np.array([Bomb(str(tmp_path / "executed"))] * 4, dtype=object)
+    np.save(tmp_path / "saved" / "properties" / "gain_to_uV.npy", bomb, allow_pickle=True)
+    recipe = write_recipe(tmp_path, '[[recording]]\nid = "r"\npath = "saved"\nformat = "binaryfolder"\n')
+    with pytest.raises(kfs.KacheryError, match="recording 'r'"):
+        build_dataset(recipe)
+    assert not (tmp_path / "executed").exists()
+
+
+class Bomb:
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (Path(self._path),)
+
+
+def test_a_saved_folder_leaves_nothing_but_the_recording(at_alice: LabPair, tmp_path: Path) -> None:
+    KINDS["binary folder"](tmp_path)
+    recipe = write_recipe(tmp_path, '[[recording]]\nid = "r"\npath = "saved"\nformat = "binaryfolder"\n')
+    link = build_dataset(recipe)
+    shares = at_alice.alice.get_json("shares")
+    assert sorted(share["link"] for share in shares) == sorted([link, kfs.Collection.load(link).recordings["r"].link])
+    assert str(tmp_path) not in made_texts(kfs.Collection.load(link).recordings["r"].link)
 
 
 def test_npz_sortings_are_built_and_an_empty_recipe_too(at_alice: LabPair, tmp_path: Path) -> None:
