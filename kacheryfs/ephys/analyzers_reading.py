@@ -2,12 +2,18 @@
 
 Those take a folder, and unpickle what lies in it. Here each extension's files come through the fetcher into memory, by
 kind: arrays that hold no objects, JSON, tables. A pickle anywhere refuses the whole.
+
+Measured with 836 MB of extensions (60 units, 96 channels, dense) in a store that is empty: over loopback 3.7 s, from
+the store 1.4 s, without extensions 0.4 s and 11 MB; with a round trip of 20 ms and 100 MB/s 12.5 s, and 1.2 s without
+extensions. Stock SpikeInterface on a mount takes 4.2 s over loopback and 1.2 s again. A private folder made of the tree
+for stock's loader would have doubled the disk's use, and its unpickling would have stayed within reach.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +25,7 @@ from .analyzers_tables import parse_table
 from .analyzers_zarr import read_group
 from .npy import Array
 from .safety_json import parse_bounded_json
-from .safety_zarr import check_zarr_tree, open_zarr
+from .safety_zarr import open_zarr
 from .sortings_reading import SortingContent, read_sorting_files
 
 if TYPE_CHECKING:
@@ -54,7 +60,11 @@ class AnalyzerFiles:
             if names[-1].endswith(PICKLES):
                 raise ProofError(f"{'/'.join(names)[:200]} is a pickle, and loading a pickle runs code: refused")
         if self.description.storage == ZARR:
-            check_zarr_tree(self.fetcher, self.files.tree, "the analyzer")
+            _ = self._zarr  # its consolidated metadata are read and checked
+
+    @cached_property
+    def _zarr(self) -> Any:
+        return open_zarr(self.fetcher, self.files.tree, "the analyzer")
 
     def read_sorting(self) -> SortingContent:
         """Fetch the sorting."""
@@ -98,7 +108,7 @@ class AnalyzerFiles:
         return parse_table(files.read((name,), MAX_TABLE_BYTES), self.description.sorting.unit_ids)
 
     def _read_zarr(self, name: str) -> ExtensionContent:
-        group = open_zarr(self.fetcher, self.files.tree, "the analyzer")[EXTENSIONS_FOLDER][name]
+        group = self._zarr[EXTENSIONS_FOLDER][name]
         params, run_info = group.attrs["params"], group.attrs.get("run_info")
         if not isinstance(params, dict) or not isinstance(run_info, (dict, type(None))):
             raise ProofError(f"the extension {name!r} has no parameters")

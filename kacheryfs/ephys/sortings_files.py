@@ -64,11 +64,13 @@ def make_sorting_files(sorting: BaseSorting, *, keeps_order: bool = False) -> So
     spikes = _spikes_of(sorting)
     if not keeps_order:
         spikes = spikes[np.lexsort((spikes["unit_index"], spikes["sample_index"], spikes["segment_index"]))]
+    elif not is_sorted(spikes):
+        raise InputError("the sorting can't be shared: its spikes are not sorted by segment and sample")
     files: Files = {(SPIKES_FILE,): encode_npy(spikes)}
     times = _times_of(sorting, spikes)
     if times is not None:
         files[(TIMES_FILE,)] = encode_npy(times)
-    left_out: list[str] = []
+    left_out = _times_left_out(sorting)
     properties = _add_properties(sorting._properties, files, left_out)
     annotations = _clean_annotations(sorting._annotations, left_out)
     unit_ids = np.asarray(sorting.unit_ids)
@@ -99,6 +101,18 @@ def _spikes_of(sorting: BaseSorting) -> Array:
             "remove them with spikeinterface.curation.remove_excess_spikes"
         )
     return spikes
+
+
+def is_sorted(spikes: Array) -> bool:
+    """Whether spikes come segment by segment, and in each sample by sample."""
+    steps = np.diff(spikes["segment_index"])
+    return not ((steps < 0).any() or ((np.diff(spikes["sample_index"]) < 0) & (steps == 0)).any())
+
+
+def _times_left_out(sorting: BaseSorting) -> list[str]:
+    if not any(sorting.has_time_vector(index) for index in range(sorting.get_num_segments())):
+        return []
+    return ["the times of its recording's frames: share the recording, too, and register it with the loaded sorting"]
 
 
 def _segments_of(sorting: BaseSorting) -> tuple[SortingSegment, ...]:

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ProofError
 from .npy import Array
 from .sortings_describing import MAX_FRAMES, MAX_SPIKES, SPIKE_DTYPE, SortingDescription
-from .sortings_files import PROPERTIES_FOLDER, SPIKES_FILE, TIMES_FILE
+from .sortings_files import PROPERTIES_FOLDER, SPIKES_FILE, TIMES_FILE, is_sorted
 from .values import decode_value
 
 if TYPE_CHECKING:
@@ -46,12 +46,10 @@ def _check_spikes(spikes: Array, description: SortingDescription) -> None:
         raise ProofError(f"{SPIKES_FILE} is no vector of {description.n_spikes} spikes")
     if not len(spikes):
         return
-    sample, segment = spikes["sample_index"], spikes["segment_index"]
-    _check_range(sample, MAX_FRAMES, "a sample index")
+    _check_range(spikes["sample_index"], MAX_FRAMES, "a sample index")
     _check_range(spikes["unit_index"], description.n_units, "a unit index")
-    _check_range(segment, len(description.segments), "a segment index")
-    steps = np.diff(segment)
-    if (steps < 0).any() or ((np.diff(sample) < 0) & (steps == 0)).any():
+    _check_range(spikes["segment_index"], len(description.segments), "a segment index")
+    if not is_sorted(spikes):
         raise ProofError(f"{SPIKES_FILE} is not sorted by segment and sample")
 
 

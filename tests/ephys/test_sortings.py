@@ -215,3 +215,18 @@ def test_a_sorting_whose_file_is_gone_is_one_line(at_alice: LabPair) -> None:
     with pytest.raises(kfs.InputError, match="reading it failed: OSError: no such file") as caught:
         kfs.share_sorting(gone)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.expects_warnings
+def test_times_of_a_registered_recordings_frames_are_left_out_and_said(
+    at_alice: LabPair, caplog: pytest.LogCaptureFixture
+) -> None:
+    sorting = made_sorting(n_segments=1)
+    recording = si.generate_recording(num_channels=2, durations=[0.2], sampling_frequency=RATE_HZ)
+    recording.set_times(np.arange(5000) / RATE_HZ * 1.001 + 7.0)
+    sorting.register_recording(recording)
+    loaded = kfs.load_sorting(kfs.share_sorting(sorting))
+    assert loaded.get_start_time() == 7.0
+    assert "the times of its recording's frames: share the recording, too" in caplog.text
+    loaded.register_recording(recording)
+    np.testing.assert_equal(times(loaded), times(sorting))
