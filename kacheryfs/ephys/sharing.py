@@ -6,6 +6,7 @@ import functools
 import json
 import operator
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,14 +20,16 @@ from ..app import open_catalog
 from ..config import load_settings
 from ..core.model import Sha1
 from ..core.names import why_not_a_name
-from ..errors import InputError, KacheryError
-from ..store.composing import Names, Part, compose
+from ..core.tree import FileEntry
+from ..errors import InputError, KacheryError, ProofError
+from ..store.composing import Names, Part, build_tree, compose
 from .casts import find_casts
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
 from .metadata import encode_metadata, metadata_of
 from .replay_child import sample_traces
 from .replaying import Replay, Samples, are_equal
+from .safety import parse_description
 from .sharing_files import look_at
 from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface, reads_links
 from .sharing_layouts import find_layout
@@ -106,6 +109,7 @@ def _share(recording: Any, label: str | None, settings: Settings, what: str) -> 
         label = label or draft.default_label
         made = _make_files(draft, label)
         _check(draft, made, replay, what)
+    _say_what_needs_mount({**draft.parts, **made}, what)
     own_folders = (settings.store_dir, settings.runtime_dir, settings.config_dir)
     with open_catalog(settings) as catalog, Progress(what) as progress:
         shared = compose(catalog, {**draft.parts, **made}, label, progress=progress.set, own_folders=own_folders)
@@ -155,8 +159,22 @@ def _draft(recording: Any, description: Description, replay: Replay, what: str) 
     if not named.files:
         raise InputError(f"{what} reads no file that could be shared")
     parts = {names: look_at(path) for names, path in named.files.items()}
-    with_names(description, found, named.paths)
-    return _Draft(recording, description, leaves, named, parts, expected)
+    return _Draft(recording, with_names(description, found, named.paths), leaves, named, parts, expected)
+
+
+def _say_what_needs_mount(files: Mapping[Names, Part], what: str) -> None:
+    """Say on stderr if ``load_recording`` will refuse the recording: its table of harmless steps may lack one."""
+    description = files[(RECORDING_FILE,)]
+    assert isinstance(description, bytes)
+    nothing = FileEntry(0, Sha1.of(b""))
+    try:
+        parse_description(description, build_tree(dict.fromkeys(files, nothing)))
+    except ProofError as exc:
+        print(
+            f"kacheryfs: load_recording will refuse {what} ({exc}); stock SpikeInterface loads it from a mount",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def _descriptions(description: Description, leaves: Sequence[Leaf]) -> list[Description]:

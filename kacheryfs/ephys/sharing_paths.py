@@ -11,6 +11,7 @@ from __future__ import annotations
 import getpass
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,8 +166,25 @@ def _user_names() -> set[str]:
         return {os.path.basename(os.path.expanduser("~"))}
 
 
-def with_names(description: dict[str, Any], found: Sequence[PathAt], named: Mapping[str, TreePath]) -> None:
-    """Put the tree's names in place of a description's paths, as stock SpikeInterface reads them."""
+def with_names(description: dict[str, Any], found: Sequence[PathAt], named: Mapping[str, TreePath]) -> dict[str, Any]:
+    """Return the description with the tree's names in place of paths, as stock SpikeInterface reads them.
+
+    A text that leads into a folder of this machine all the same, to a file that is no more, is cut down to its last
+    name.
+    """
+    renamed: dict[str, Any] = deepcopy(description)
     for each in found:
-        set_value_in_extractor_dict(description, each.at, "/".join(named[each.path]))
-    description["relative_paths"] = True
+        set_value_in_extractor_dict(renamed, each.at, "/".join(named[each.path]))
+    cleaned: dict[str, Any] = _without_folders(renamed)
+    return {**cleaned, "relative_paths": True}
+
+
+def _without_folders(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return list(map(_without_folders, value))
+    if not isinstance(value, str) or "\0" in value or not os.path.isabs(value):
+        return value
+    folder = os.path.dirname(value)
+    return os.path.basename(value) if folder != "/" and os.path.isdir(folder) else value

@@ -38,6 +38,7 @@ from kacheryfs.app import open_catalog
 from kacheryfs.config import load_settings
 from kacheryfs.ephys.loading import load_recording
 from kacheryfs.ephys.sharing import share_recording
+from kacheryfs.ephys.sharing_paths import with_names
 from kacheryfs.errors import ChangedError, InputError
 from kacheryfs.store import reading
 
@@ -283,6 +284,33 @@ def test_a_recording_behind_symbolic_links_keeps_the_names_of_the_links(data: Pa
     assert "run/run1_g0_imec0/run1_g0_t0.imec0.ap.bin" in files_of(link)
     assert len(description_of(link).binary) == 1
     assert_equal_recordings(load_from(link, tmp_path / "mount"), recording)
+
+
+def test_a_path_to_a_file_that_is_gone_stays_here(data: Path) -> None:
+    description = {"kwargs": {"model": str(data / "gone.h5"), "series": ["/acquisition/ElectricalSeries"]}}
+    renamed = with_names(description, [], {})
+    assert renamed["kwargs"] == {"model": "gone.h5", "series": ["/acquisition/ElectricalSeries"]}
+    recording = write_binary(data)
+    recording.name = str(data / "gone.dat")
+    assert "zebrafinch" not in made_texts(share_recording(recording))
+
+
+def test_a_place_that_spikeinterface_cannot_read_is_no_reason_to_refuse(data: Path, tmp_path: Path) -> None:
+    """SpikeInterface 0.105 asks the parent of a decimated recording for more frames than it has."""
+    recording = sp.decimate(si.select_segment_recording(write_binary(data), [0]), decimation_factor=7)
+    loaded = load_from(share_recording(recording), tmp_path / "mount")
+    assert np.array_equal(loaded.get_traces(end_frame=400), recording.get_traces(end_frame=400))
+
+
+def test_a_step_that_load_recording_will_refuse_is_said(
+    data: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from kacheryfs.ephys import safety
+
+    table = {path: row for path, row in safety.TABLE.items() if "CommonReference" not in path}
+    monkeypatch.setattr(safety, "TABLE", table)
+    share_recording(sp.common_reference(write_binary(data)))
+    assert "load_recording will refuse this CommonReferenceRecording" in capfd.readouterr().err
 
 
 # -- again ----------------------------------------------------------------------------------------------------------
