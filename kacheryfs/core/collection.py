@@ -19,6 +19,8 @@ from .names import why_not_a_name
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+MAX_ID_BYTES = 200
+"""With a digest before it, or an ending behind it, an id is still a file's name."""
 MAX_LABEL_CHARS = 1000
 MAX_DESCRIPTION_CHARS = 64 * 1024
 MAX_TAGS = 100
@@ -159,11 +161,13 @@ class Collection:
 
 def why_not_an_id(text: str) -> str | None:
     """Return why ``text`` can't be an id or a collection's name, None where it can: it names a folder of the mount."""
-    reason = why_not_a_name(text)
+    reason = why_not_a_name(text) if isinstance(text, str) else "is not text"
     if reason:
         return reason
     if UNSHOWABLE.search(text):
         return "holds a control character or half of one"
+    if len(text.encode()) > MAX_ID_BYTES:
+        return f"has more than {MAX_ID_BYTES} bytes"
     return "begins or ends with a space" if text != text.strip() else None
 
 
@@ -175,10 +179,12 @@ def take_tags(tags: Iterable[str]) -> tuple[str, ...]:
 def _check_id(text: str) -> None:
     reason = why_not_an_id(text)
     if reason:
-        raise ValueError(f"the id {text[:80]!r} {reason}")
+        raise ValueError(f"the id or name {str(text)[:80]!r} {reason}")
 
 
 def _check_line(what: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{what} is not text")
     if len(text) > MAX_LABEL_CHARS:
         raise ValueError(f"{what} has more than {MAX_LABEL_CHARS} characters")
     if UNSHOWABLE.search(text):
@@ -186,6 +192,8 @@ def _check_line(what: str, text: str) -> None:
 
 
 def _check_description(what: str, text: str) -> None:
+    if not isinstance(text, str):
+        raise ValueError(f"{what} is not text")
     if len(text) > MAX_DESCRIPTION_CHARS:
         raise ValueError(f"{what} has more than {MAX_DESCRIPTION_CHARS} characters")
     if UNSHOWABLE.search(text.replace("\n", "").replace("\t", "")):

@@ -12,14 +12,13 @@ from typing import Any, TypeVar
 
 from ..errors import InputError, LinkError, ProofError
 from .collection import Collection, RecordingEntry, SortingEntry, take_tags
-from .link import FileLink, TreeLink, parse_link
+from .link import parse_link
 from .strict_json import parse_strict_json
 
 FORMAT = "kacheryfs-collection"
 VERSION = 1
 MAX_COLLECTION_BYTES = 16 * 1024 * 1024
 """Some 50,000 recordings; more belong into collections of their own."""
-MAX_JSON_LINK_CHARS = 4096
 
 _KINDS: Mapping[type, str] = {str: "text", int: "a number", float: "a number", dict: "an object", list: "a list"}
 
@@ -114,7 +113,7 @@ def _decode(value: object) -> Collection:
         description=taken.take("description", str) or "",
         recordings=_decode_entries("recordings", taken.need("recordings", dict), _decode_recording),
         sortings=_decode_entries("sortings", taken.need("sortings", dict), _decode_sorting),
-        previous=None if previous is None else _decode_link(previous),
+        previous=None if previous is None else parse_link(previous),
     )
     taken.refuse_others()
     return collection
@@ -151,7 +150,7 @@ def _decode_sorting(key: str, taken: _Members) -> SortingEntry:
 def _decode_common(key: str, taken: _Members) -> dict[str, Any]:
     return {
         "id": key,
-        "link": _decode_link(taken.need("link", str)),
+        "link": parse_link(taken.need("link", str)),
         "label": taken.take("label", str) or "",
         "description": taken.take("description", str) or "",
         "tags": _decode_tags(key, taken.take("tags", list) or []),
@@ -164,12 +163,6 @@ def _decode_tags(key: str, tags: list[object]) -> tuple[str, ...]:
     if len(texts) != len(tags):
         raise ValueError(f"a tag of {key[:80]!r} is not text")
     return take_tags(texts)
-
-
-def _decode_link(text: str) -> FileLink | TreeLink:
-    if len(text) > MAX_JSON_LINK_CHARS:
-        raise ValueError(f"a link has more than {MAX_JSON_LINK_CHARS} characters")
-    return parse_link(text)
 
 
 class _Members:

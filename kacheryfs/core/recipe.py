@@ -164,8 +164,8 @@ def _parse_paths(taken: _Table) -> list[RecipePath]:
     paths = [parse_recipe_path(text) for text in texts]
     if any(not path.names for path in paths):
         raise InputError(
-            f"the path of {taken.what} ends with ${paths[0].variable}: write the folder's name behind it, since that is "
-            "part of what is shared and must be the same everywhere"
+            f"the path of {taken.what} ends with ${paths[0].variable}: write the folder's name behind it, since "
+            "that is part of what is shared and must be the same everywhere"
         )
     if len({path.variable for path in paths}) > 1:
         raise InputError(f"the files of {taken.what} are to stand below one folder: their names below it are shared")

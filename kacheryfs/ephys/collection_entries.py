@@ -58,10 +58,11 @@ def make_sorting_entry(sorting: object, recording_id: str, entry_id: str | None,
 
 def _common(link: FileLink | TreeLink, entry_id: str | None, words: Words) -> dict[str, Any]:
     label, description, tags = words
-    if isinstance(tags, str):
-        raise InputError(f"the tags are a list of words, not the text {tags[:80]!r}")
+    words_of = [] if isinstance(tags, str) else list(tags)
+    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in words_of):
+        raise InputError(f"the tags are a list of words, not {str(tags)[:80]!r}")
     found = _id_of(link) if entry_id is None else entry_id
-    return {"id": found, "link": link, "label": label, "description": description, "tags": take_tags(tags)}
+    return {"id": found, "link": link, "label": label, "description": description, "tags": take_tags(words_of)}
 
 
 def _id_of(link: FileLink | TreeLink) -> str:

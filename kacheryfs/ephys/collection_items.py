@@ -2,15 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ..app.embedded import get_fetcher
 from ..core.collection import RecordingEntry, SortingEntry
 from ..core.lineage_fields import parse_lineage_json
+from ..errors import InputError
 
 if TYPE_CHECKING:
     from spikeinterface.core import BaseRecording, BaseSorting
+
+
+ItemT = TypeVar("ItemT")
+
+
+class NoSuchEntryError(InputError, KeyError):
+    """A collection has no entry with this id."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it as a literal
+
+
+class Items(Mapping[str, ItemT]):
+    """The recordings or the sortings of a collection, by id, sorted."""
+
+    def __init__(self, ids: Collection[str], make: Callable[[str], ItemT], what: str) -> None:
+        self._ids = ids
+        self._make = make
+        self._what = what
+
+    def __getitem__(self, key: str) -> ItemT:
+        if key not in self._ids:
+            raise NoSuchEntryError(f"{self._what} {str(key)[:80]!r}; there are {self._shown()}")
+        return self._make(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __repr__(self) -> str:
+        return f"<{self._shown()}>"
+
+    def _shown(self) -> str:
+        return f"{', '.join(map(repr, list(self._ids)[:10]))}{', …' if len(self) > 10 else ''}" if self._ids else "none"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

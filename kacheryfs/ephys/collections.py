@@ -18,7 +18,7 @@ from ..errors import InputError
 from ..store.collection_names import CollectionNames
 from ..store.making import share_bytes
 from .collection_entries import as_input_errors, make_recording_entry, make_sorting_entry
-from .collection_items import CollectionRecording, CollectionSorting
+from .collection_items import CollectionRecording, CollectionSorting, Items
 from .collection_links import find_link
 from .collection_reading import read_collection
 from .collection_tables import rows_of, to_html
@@ -139,22 +139,21 @@ class Collection:
     @property
     def recordings(self) -> Mapping[str, CollectionRecording]:
         """The recordings by id, sorted; ``recordings[id].load()`` loads one."""
-        return {
-            key: CollectionRecording(entry, self._objects.get(entry.link.sha1))
-            for key, entry in self._value.recordings.items()
-        }
+        entries = self._value.recordings
+        return Items(entries, lambda key: self._recording(entries[key]), f"{self.name} has no recording")
 
     @property
     def sortings(self) -> Mapping[str, CollectionSorting]:
         """The sortings by id, sorted; ``sortings[id].load()`` loads one."""
-        return {
-            key: CollectionSorting(
-                entry,
-                self._objects.get(entry.link.sha1),
-                self._value.recordings[entry.recording_id].sampling_frequency,
-            )
-            for key, entry in self._value.sortings.items()
-        }
+        entries = self._value.sortings
+        return Items(entries, lambda key: self._sorting(entries[key]), f"{self.name} has no sorting")
+
+    def _recording(self, entry: core.RecordingEntry) -> CollectionRecording:
+        return CollectionRecording(entry, self._objects.get(entry.link.sha1))
+
+    def _sorting(self, entry: core.SortingEntry) -> CollectionSorting:
+        rate_hz = self._value.recordings[entry.recording_id].sampling_frequency
+        return CollectionSorting(entry, self._objects.get(entry.link.sha1), rate_hz)
 
     def add_recording(
         self,
@@ -196,7 +195,7 @@ class Collection:
             self._value.refuse_taken(recording_id=id)  # before anything is hashed
         entry = make_recording_entry(recording, id, (label, description, tags))
         self._value = self._value.with_recording(entry, is_replacing=replace)
-        return self.recordings[entry.id]
+        return self._recording(entry)
 
     def add_sorting(
         self,
@@ -219,7 +218,7 @@ class Collection:
             self._value.refuse_taken(sorting_id=id)
         entry = make_sorting_entry(sorting, recording_id, id, (label, description, tags))
         self._value = self._value.with_sorting(entry, is_replacing=replace)
-        return self.sortings[entry.id]
+        return self._sorting(entry)
 
     def remove_recording(self, recording_id: str) -> None:
         """Take a recording out; InputError while there are sortings of it."""

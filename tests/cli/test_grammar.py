@@ -25,6 +25,8 @@ ARGUMENTS = {
     "info": ["LINK"],
     "verify": [],
     "config": [],
+    "collection": ["list"],
+    "dataset": ["build", "RECIPE"],
 }
 
 

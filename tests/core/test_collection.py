@@ -133,7 +133,7 @@ def test_a_damaged_collection_is_read_or_refused_but_never_a_crash(collection: C
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "a/b", "../../x", "a\0", "a" * 256, "\ud800", "\x1b[2J", "a\nb", " a", "a ", "a\u202eb", "\x9b"],
+    ["", ".", "..", "a/b", "../../x", "a\0", "a" * 201, "\ud800", "\x1b[2J", "a\nb", " a", "a ", "a\u202eb", "\x9b"],
 )
 def test_an_id_names_a_folder_and_can_be_shown(name: str) -> None:
     for members in (
@@ -168,7 +168,7 @@ def test_an_id_names_a_folder_and_can_be_shown(name: str) -> None:
         ({"recordings": {"r": {}}}, "no 'link'"),
         ({"recordings": {"r": {"link": "/etc/passwd"}}}, "not a link"),
         ({"recordings": {"r": {"link": f"{TREE}/../x"}}}, "not a name"),
-        ({"recordings": {"r": {"link": TREE + "x" * 5000}}}, "more than 4096"),
+        ({"recordings": {"r": {"link": TREE + "x" * 70_000}}}, "over the limit of 65536"),
         ({"recordings": {"r": {**RECORDING, "class": "os.system"}}}, "unknown key 'class'"),
         ({"recordings": {"r": {**RECORDING, "n_channels": 4.0}}}, "not a number"),
         ({"recordings": {"r": {**RECORDING, "n_channels": True}}}, "not a number"),
@@ -245,6 +245,18 @@ def test_what_can_not_be_added_or_removed_is_said() -> None:
             act()
     renamed = RecordingEntry(id="r", link=TreeLink(SHA1), label="new")
     assert whole.with_recording(renamed, is_replacing=True).recordings["r"].label == "new"
+
+
+def test_what_is_not_text_is_refused_by_its_value() -> None:
+    for make in (
+        lambda: Collection(5),  # type: ignore[arg-type]
+        lambda: Collection("c", None),  # type: ignore[arg-type]
+        lambda: RecordingEntry(id=5, link=TreeLink(SHA1)),  # type: ignore[arg-type]
+        lambda: RecordingEntry(id="r", link=TreeLink(SHA1), label=5),  # type: ignore[arg-type]
+        lambda: RecordingEntry(id="r", link=TreeLink(SHA1), tags=(5,)),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(ValueError, match="not text"):
+            make()
 
 
 def test_an_entry_under_another_id_is_refused() -> None:

@@ -130,7 +130,7 @@ def test_each_version_names_the_one_before_and_the_same_content_gives_the_same_l
     third = again.share()
     assert third not in (first, second)
     assert kfs.Collection.load(third).previous == second
-    assert kfs.Collection.load(first).recordings == {}
+    assert dict(kfs.Collection.load(first).recordings) == {}
 
 
 def test_two_labs_that_put_in_the_same_get_the_same_link_whatever_the_order(labs: LabPair, tmp_path: Path) -> None:
@@ -189,6 +189,10 @@ def test_what_can_not_be_added_is_refused_before_anything_is_hashed(at_alice: La
         (lambda: collection.add_recording(link, id="b", tags="tetrode"), "list of words"),
         (lambda: collection.add_recording("nonsense"), "not a link"),
         (lambda: collection.add_recording(5), "takes a recording"),  # type: ignore[arg-type]
+        (lambda: collection.add_recording(link, id="b", tags=[5]), "list of words"),  # type: ignore[list-item]
+        (lambda: collection.add_recording(link, id="b", label=5), "not text"),  # type: ignore[arg-type]
+        (lambda: collection.recordings["b"], "has no recording 'b'; there are 'a'"),
+        (lambda: collection.sortings["b"], "there are none"),
         (lambda: kfs.Collection.create("a/b"), "holds a '/'"),
         (lambda: kfs.Collection.load("nowhere"), "called 'nowhere'"),
         (lambda: kfs.Collection.load(link), "is a folder"),
@@ -198,6 +202,8 @@ def test_what_can_not_be_added_is_refused_before_anything_is_hashed(at_alice: La
             act()
         assert len(str(refused.value).splitlines()) == 1
     assert list(collection.recordings) == ["a"]
+    assert collection.recordings.get("b") is None
+    assert "b" not in collection.sortings
 
 
 def test_a_recording_is_replaced_when_that_is_asked_for(at_alice: LabPair, tmp_path: Path) -> None:

@@ -236,7 +236,7 @@ def test_npz_sortings_are_built_and_an_empty_recipe_too(at_alice: LabPair, tmp_p
     text = f'[[recording]]\nid = "r"\npath = "x.raw"\n{BINARY}[[sorting]]\nid = "s"\nrecording = "r"\n'
     link = build_dataset(write_recipe(tmp_path, text + 'path = "s.npz"\nformat = "npz"\n'))
     assert kfs.Collection.load(link).sortings["s"].load().unit_ids.tolist() == [3, 4]
-    assert kfs.Collection.load(build_dataset(write_recipe(tmp_path, ""))).recordings == {}
+    assert kfs.Collection.load(build_dataset(write_recipe(tmp_path, ""))).value.recordings == {}
 
 
 def test_a_recipe_names_the_version_before(at_alice: LabPair, tmp_path: Path) -> None:
