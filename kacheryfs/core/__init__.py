@@ -22,6 +22,9 @@ Words
 ``lineage_*``
     What labbox-ephys, sortingview and SpikeForest wrote: recordings, sortings, collections, feeds (replayed), MDA's
     header. What isn't known there is an error or, where the rest stands without it, a warning that is handed on.
+``collection``, ``collection_json``, ``collection_lineage``, ``recipe``
+    A set of recordings and sortings behind one link, its canonical JSON, how an old one becomes one of ours, and what a
+    dataset is built from.
 ``wire``
     The protocol between peers: its docstring is the specification.
 ``quantities``

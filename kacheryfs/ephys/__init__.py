@@ -9,4 +9,9 @@ analyzers               share_analyzer, load_analyzer (_files, _zarr: what of a 
                         into memory without stock's loaders; _loaded: the analyzer that comes of it)
 values, npy, scrubbing  Python's values as strict JSON; arrays without pickles; paths cut down to their last names
 treefiles, made         the files of a tree, fetched; a tree of made files and originals, offered
+
+collections             kfs.Collection (collection_entries: made of links and objects; _summaries: what is read of them;
+                        _items: as a user meets them; _reading: ours and the lineage's; _tables: shown; _links: named)
+datasets                recipes: plan_dataset, build_dataset (dataset_formats: the extractors that a recipe may name,
+                        out of the safe table; dataset_links: files behind a link described, not fetched)
 """

@@ -77,6 +77,16 @@ def plan_dataset(path: str | os.PathLike[str], folders: Mapping[str, str] | None
     ------
     KacheryError
         ``InputError`` for a recipe that can't be read, or a file, folder, format or parameter that isn't there.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from kacheryfs.ephys.datasets import plan_dataset
+    >>> with TemporaryDirectory() as folder:
+    ...     n_chars = Path(folder, "recipe.toml").write_text('name = "empty"')
+    ...     plan_dataset(Path(folder, "recipe.toml")).recipe.name
+    'empty'
     """
     recipe_path = Path(path)
     recipe = _read_recipe(recipe_path)
@@ -110,6 +120,16 @@ def build_dataset(
     KacheryError
         ``InputError`` for a recipe or a file that can't be used; ``ProofError`` where the recipe says which link must
         come out, and another does; whatever sharing raises.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from tempfile import TemporaryDirectory
+    >>> from kacheryfs.ephys.datasets import build_dataset
+    >>> with TemporaryDirectory() as folder:
+    ...     n_chars = Path(folder, "recipe.toml").write_text('name = "empty"')
+    ...     build_dataset(Path(folder, "recipe.toml"))
+    'sha1://fe0db4c4032f4af414a11393ace1873ece4dd6ed/empty.json'
     """
     plan = plan_dataset(path, folders)
     recipe = plan.recipe
