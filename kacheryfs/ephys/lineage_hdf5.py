@@ -22,18 +22,35 @@ if TYPE_CHECKING:
     from ..app.embedded import RemoteFile
 
 
+MAX_TEXT_BYTES = 1000
+MAX_UNPACKED_RATIO = 2000
+"""HDF5's filters pack zeros 1,000 to 1; what claims more holds values that nobody wrote."""
+_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError, ArithmeticError, MemoryError)
+"""What h5py makes of a damaged file."""
+
+
 @contextmanager
 def reading_hdf5(file: RemoteFile, what: str) -> Iterator[h5py.File]:
     """Open a file that was looked at (``safety_hdf5``); what h5py makes of damage becomes a ProofError."""
-    opened = open_hdf5(file.as_file(), what)
     try:
-        with opened:
+        with open_hdf5(file.as_file(), what) as opened:
             yield opened
     except KacheryError:
         raise
-    except (OSError, KeyError, ValueError, RuntimeError, TypeError, MemoryError) as exc:
+    except _DAMAGE as exc:
         reason = str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
         raise ProofError(f"{what} is damaged: {reason}") from exc
+
+
+def read_attribute(item: Any, name: str) -> Any:
+    """Return a small scalar attribute, text as str; None where there is none, or a larger one."""
+    if name not in item.attrs:
+        return None
+    found = item.attrs.get_id(name)
+    if found.shape != () or found.get_storage_size() > MAX_TEXT_BYTES:
+        return None
+    value = item.attrs[name]
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def take_dataset(parent: Any, path: str, what: str) -> Any:
@@ -49,8 +66,11 @@ def read_numbers(parent: Any, path: str, what: str) -> Array:
     dataset = take_dataset(parent, path, what)
     if dataset.dtype.kind not in "iuf" or dataset.shape is None:
         raise ProofError(f"'{path}' of {what} holds no numbers")
-    if math.prod(dataset.shape) * dataset.dtype.itemsize > MAX_ARRAY_BYTES:
+    n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if n_bytes > MAX_ARRAY_BYTES:
         raise ProofError(f"'{path}' of {what} has more than the {MAX_ARRAY_BYTES} bytes that are read")
+    if n_bytes > MAX_UNPACKED_RATIO * dataset.id.get_storage_size():
+        raise ProofError(f"'{path}' of {what} claims {n_bytes} bytes, of which hardly any were written")
     return np.asarray(dataset[()])
 
 

@@ -13,7 +13,7 @@ from spikeinterface.core import BaseRecording
 from ..app.embedded import get_fetcher
 from ..errors import InputError, KacheryError, ProofError
 from .lineage_arrays import Array
-from .lineage_hdf5 import read_numbers, reading_hdf5, take_dataset
+from .lineage_hdf5 import read_attribute, read_numbers, reading_hdf5, take_dataset
 from .lineage_spikes import Spikes, check_frames, whole_numbers
 from .remote_nwb import RemoteNwbRecording
 
@@ -28,7 +28,7 @@ N_TIMESTAMPS = 1000
 def load_nwb_recording(source: Source, series_name: str | None) -> BaseRecording:
     """Return the electrical series of that name, or the only one, with gains, offsets and positions."""
     what = f"the NWB file sha1 {source.request.sha1.short}"
-    path = None if series_name is None else _find_path(source, series_name, what)
+    path = _find_path(source, series_name, what)
     try:
         return RemoteNwbRecording(source.to_json(), electrical_series_path=path)
     except KacheryError:
@@ -38,13 +38,17 @@ def load_nwb_recording(source: Source, series_name: str | None) -> BaseRecording
         raise InputError(f"{what} can't be read as a recording: {type(exc).__name__}: {reason}") from exc
 
 
-def _find_path(source: Source, name: str, what: str) -> str:
+def _find_path(source: Source, name: str | None, what: str) -> str:
+    """Return the path of a series; what was acquired comes first, since the lineage looked there alone."""
     with get_fetcher().open_file(source.request) as file, reading_hdf5(file, what) as opened:
-        paths = [path for path, _ in _electrical_series(opened) if name in (path, path.rpartition("/")[2])]
-    if not paths:
-        raise InputError(f"{what} has no electrical series {name[:80]!r}")
-    in_acquisition = [path for path in paths if path.startswith("acquisition/")]  # where the lineage looked
-    return (in_acquisition or paths)[0]
+        paths = [path for path, _ in _electrical_series(opened)]
+    named = paths if name is None else [path for path in paths if name in (path, path.rpartition("/")[2])]
+    found = [path for path in named if path.startswith("acquisition/")] or named
+    if len(found) == 1:
+        return found[0]
+    wanted = "electrical series" if name is None else f"electrical series {name[:80]!r}"
+    shown = ", ".join(found or paths)[:200] or "none"
+    raise InputError(f"{what} has {len(found) or 'no'} {wanted}; there are {shown}: one has to be named")
 
 
 def _electrical_series(opened: h5py.File) -> Iterator[tuple[str, Any]]:
@@ -59,7 +63,7 @@ def _electrical_series(opened: h5py.File) -> Iterator[tuple[str, Any]]:
         if hash(group.id) in seen:
             continue
         seen.add(hash(group.id))
-        if group.attrs.get("neurodata_type") in ("ElectricalSeries", b"ElectricalSeries"):
+        if read_attribute(group, "neurodata_type") == "ElectricalSeries":
             yield path, group
             continue
         for name in sorted(group, reverse=True):
@@ -81,7 +85,7 @@ def read_nwb_units(file: RemoteFile, what: str, fallback_rate: Callable[[str], f
         unit_ids = whole_numbers(read_numbers(units, "id", what), f"the units' ids of {what}")
         times_s = read_numbers(units, "spike_times", what).astype("float64")
         stops = whole_numbers(read_numbers(units, "spike_times_index", what), f"'spike_times_index' of {what}")
-        resolution = take_dataset(units, "spike_times", what).attrs.get("resolution")
+        resolution = read_attribute(take_dataset(units, "spike_times", what), "resolution")
         rate_hz, start_s = _clock(opened, what) or (_rate_of(resolution) or fallback_rate(what), 0.0)
     _check_index(stops, unit_ids, times_s, what)
     frames = whole_numbers((times_s - start_s) * rate_hz, f"the spike times of {what}", rounds=True)
@@ -111,7 +115,7 @@ def _clock(opened: h5py.File, what: str) -> tuple[float, float] | None:
 def _clock_of(series: Any) -> tuple[float, float] | None:
     start, times = series.get("starting_time"), series.get("timestamps")
     if isinstance(start, h5py.Dataset) and start.shape == ():
-        rate_hz, start_s = float(start.attrs.get("rate", math.nan)), float(start[()])
+        rate_hz, start_s = _number(read_attribute(start, "rate")), _number(start[()])
     elif isinstance(times, h5py.Dataset) and times.ndim == 1 and len(times) > 1:
         first = np.asarray(times[:N_TIMESTAMPS], dtype="float64")
         step_s = float(np.median(np.diff(first)))
@@ -123,5 +127,10 @@ def _clock_of(series: Any) -> tuple[float, float] | None:
 
 def _rate_of(resolution: object) -> float | None:
     """Return 1 / ``resolution``; NWB writes -1 or NaN where it isn't known."""
-    value = float(resolution) if isinstance(resolution, (int, float, np.number)) else math.nan
+    value = _number(resolution)
     return 1 / value if 0 < value < math.inf else None
+
+
+def _number(value: object) -> float:
+    """Return a number as float, NaN for anything else."""
+    return float(value) if isinstance(value, (int, float, np.number)) else math.nan

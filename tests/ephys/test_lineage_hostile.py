@@ -307,8 +307,8 @@ def test_hdf5_that_is_damaged_or_reaches_out_of_itself_is_refused(files: SharedF
 
     cases = {
         negative: "before the recording",
-        external: "link to another file",
-        elsewhere: "lie in another file",
+        external: "another file",
+        elsewhere: "another file",
         texts: "holds no numbers",
         huge: "bytes that are read",
         missing: "has no 'unit_spike_trains/2'",
@@ -339,7 +339,7 @@ def test_nwb_that_is_no_recording_or_no_sorting_is_refused(files: SharedFiles, t
     two, index, early, no = files.share(*(tmp_path / name for name in names))
     missing = {"recording_format": "nwb", "data": {"path": two, "electrical_series_name": "c"}}
     assert "no electrical series 'c'" in recording_refusal(missing, kfs.InputError)
-    recording_refusal(two, kfs.InputError)
+    assert "acquisition/a, acquisition/b: one has to be named" in recording_refusal(two, kfs.InputError)
     assert "no HDF5 file" in recording_refusal({"recording_format": "nwb", "data": {"path": no}})
     assert "has no units" in sorting_refusal(two)
     assert "spike_times_index" in sorting_refusal(index)

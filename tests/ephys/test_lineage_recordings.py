@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import spikeinterface.preprocessing as spre
@@ -229,9 +230,11 @@ def test_nwb_is_read_lazily_by_its_series_name(files: SharedFiles, tmp_path: Pat
     raw, other = samples(), samples("<f4")
     write_nwb(tmp_path / "two.nwb", {"e-series": raw, "lfp": other})
     write_nwb(tmp_path / "one.nwb", {"e-series": raw})
+    with h5py.File(tmp_path / "one.nwb", "r+") as file:  # the lineage looked among what was acquired alone
+        file.copy("acquisition/e-series", file.require_group("processing/ecephys"), "lfp")
     two, one = files.share(tmp_path / "two.nwb", tmp_path / "one.nwb")
     named = {"recording_format": "nwb", "data": {"path": two, "electrical_series_name": "e-series"}}
-    for value in (named, one, {"recording_format": "nwb", "data": {"path": one, "electrical_series_name": None}}):
+    for value in (named, {"recording_format": "nwb", "data": {"path": one, "electrical_series_name": None}}):
         recording = load(value)
         assert_traces(recording, raw)
         np.testing.assert_allclose(recording.get_channel_gains(), 2.0)
