@@ -14,4 +14,8 @@ collections             kfs.Collection (collection_entries: made of links and ob
                         _items: as a user meets them; _reading: ours and the lineage's; _tables: shown; _links: named)
 datasets                recipes: plan_dataset, build_dataset (dataset_formats: the extractors that a recipe may name,
                         out of the safe table; dataset_links: files behind a link described, not fetched)
+
+lineage                 load_lineage_recording: what labbox-ephys, sortingview and SpikeForest described, as it is
+                        (lineage_files: what their links name; _parts: channels and frames; _filters; _nwb)
+lineage_sortings        load_lineage_sorting (lineage_spikes: checked and merged; _arrays: MDA and npz; _hdf5: h5_v1)
 """

@@ -12,6 +12,8 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lab_pairs import LabPair
 from lineage_formats import (
     N_CHANNELS,
@@ -28,7 +30,10 @@ from lineage_formats import (
 import kacheryfs as kfs
 from kacheryfs.app.embedded import get_fetcher
 from kacheryfs.ephys.lineage import load_lineage_recording
+from kacheryfs.ephys.lineage_arrays import BytesFile, read_mda, read_npz
+from kacheryfs.ephys.lineage_hdf5 import read_h5_sorting
 from kacheryfs.ephys.lineage_sortings import load_lineage_sorting
+from kacheryfs.ephys.npy import read_npy
 
 PARAMS = {"samplerate": RATE_HZ}
 IDS = list(range(N_CHANNELS))
@@ -344,3 +349,47 @@ def test_nwb_that_is_no_recording_or_no_sorting_is_refused(files: SharedFiles, t
     assert "has no units" in sorting_refusal(two)
     assert "spike_times_index" in sorting_refusal(index)
     assert "before the recording" in sorting_refusal(early)
+
+
+class LocalFile(BytesFile):
+    """Bytes in place of a remote file, for what needs no peers."""
+
+    def as_file(self) -> io.BytesIO:
+        return io.BytesIO(self.pread(0, self.size_bytes))
+
+
+def whole_h5() -> bytes:
+    file = io.BytesIO()
+    with h5py.File(file, "w") as opened:
+        opened["sampling_frequency"] = np.array([RATE_HZ])
+        opened["unit_ids"] = np.array([1, 2], dtype="int32")
+        opened["unit_spike_trains/1"] = np.arange(100)
+        opened["unit_spike_trains/2"] = np.arange(50)
+    return file.getvalue()
+
+
+NAMES = ("spike_indexes", "spike_labels", "sampling_frequency")
+READERS: dict[str, tuple[bytes, Callable[[Any], object]]] = {
+    "h5": (whole_h5(), lambda file: read_h5_sorting(file, "x", lambda _: RATE_HZ).to_sorting()),
+    "mda": (mda_bytes(np.zeros((3, 10))), lambda file: read_mda(file, "x")),
+    "npy": (npy(np.arange(50)), lambda file: read_npy(file, what="x", max_bytes=1 << 30)),
+    "npz": (npz({f"{name}.npy": npy(np.arange(50)) for name in NAMES}), lambda file: read_npz(file, NAMES, "x")),
+}
+
+
+@given(
+    st.sampled_from(sorted(READERS)),
+    st.lists(st.tuples(st.integers(0, 1 << 20), st.integers(0, 255)), min_size=1, max_size=8),
+    st.one_of(st.none(), st.integers(0, 1 << 20)),
+)
+def test_a_file_with_any_damage_is_read_or_refused(kind: str, changes: list[tuple[int, int]], cut: int | None) -> None:
+    whole, read = READERS[kind]
+    damaged = bytearray(whole)
+    for at, value in changes:
+        damaged[at % len(whole)] = value
+    if cut is not None:
+        del damaged[cut % len(whole) :]
+    try:
+        read(LocalFile(damaged))
+    except kfs.KacheryError as exc:
+        assert "\n" not in str(exc)
