@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from .. import app
@@ -26,44 +26,52 @@ if TYPE_CHECKING:
 
 Link = FileLink | TreeLink
 
+MAX_TRIES = 20
+"""How often an edit is made again on the version that another process made meanwhile."""
+
 
 def create(args: argparse.Namespace) -> int:
     from ..ephys.collections import Collection
 
     settings = settings_of(args)
-    names = CollectionNames(settings.data_dir)
-    found = names.find(args.name)
+    found = CollectionNames(settings.data_dir).find(args.name)
     if found is not None:
         raise InputError(f"there is a collection {args.name} on this machine ({found}): choose another name")
     if args.source is None:
         collection = Collection.create(args.name, args.description)
     else:
         collection = Collection.load(args.source).renamed(args.name, args.description or None)
-    return _put_version(settings, collection, args)
+    link = _put_version(settings, collection, None)
+    if link is None:
+        raise InputError(f"another process has just made a collection {args.name}: choose another name")
+    return _report(settings, collection, args)
 
 
 def add_recordings(args: argparse.Namespace) -> int:
-    settings, collection = settings_of(args), _load(args)
     _refuse_one_id_for_many(args)
-    for link in args.links:
-        item = collection.add_recording(link, id=args.id, **_words(args))
-        _say_added(collection, item.id, args)
-    return _put_version(settings, collection, args)
+    return _edit(args, lambda one: [one.add_recording(link, id=args.id, **_words(args)).id for link in args.links])
 
 
 def add_sortings(args: argparse.Namespace) -> int:
-    settings, collection = settings_of(args), _load(args)
     _refuse_one_id_for_many(args)
-    for link in args.links:
-        item = collection.add_sorting(link, recording_id=args.recording, id=args.id, **_words(args))
-        _say_added(collection, item.id, args)
-    return _put_version(settings, collection, args)
+    return _edit(
+        args,
+        lambda one: [
+            one.add_sorting(link, recording_id=args.recording, id=args.id, **_words(args)).id for link in args.links
+        ],
+    )
 
 
-def _load(args: argparse.Namespace) -> Collection:
-    from ..ephys.collections import Collection
+def remove(args: argparse.Namespace) -> int:
+    def remove_all(collection: Collection) -> list[str]:
+        for entry_id in args.ids:
+            if args.sorting:
+                collection.remove_sorting(entry_id)
+            else:
+                collection.remove_recording(entry_id)
+        return []
 
-    return Collection.load(args.collection)
+    return _edit(args, remove_all)
 
 
 def _refuse_one_id_for_many(args: argparse.Namespace) -> None:
@@ -75,38 +83,51 @@ def _words(args: argparse.Namespace) -> dict[str, Any]:
     return {"label": args.label, "description": args.description, "tags": args.tags, "replace": args.replace}
 
 
-def _say_added(collection: Collection, entry_id: str, args: argparse.Namespace) -> None:
-    if not args.json:
-        say(f"{entry_id} is in {collection.name}")
+def _edit(args: argparse.Namespace, change: Callable[[Collection], list[str]]) -> int:
+    """Make a new version by ``change``, which returns the ids of what is new.
+
+    Where another process was quicker, it is made again on the version of that.
+    """
+    settings = settings_of(args)
+    for _ in range(MAX_TRIES):
+        collection = _load(args)
+        before = parse_link(str(collection.link))
+        added = change(collection)
+        if _put_version(settings, collection, before) is not None:
+            for entry_id in added:
+                say(f"{entry_id} is in {collection.name}")
+            return _report(settings, collection, args)
+        if args.collection != collection.name:
+            raise InputError(
+                f"{collection.name} is another version or another collection on this machine: add to that one, or give "
+                f"this one a name of its own with `collection create NAME --from {before}`"
+            )
+    raise InputError(f"other processes change {args.collection} all the time: try again when they are done")
 
 
-def remove(args: argparse.Namespace) -> int:
-    settings, collection = settings_of(args), _load(args)
-    for entry_id in args.ids:
-        if args.sorting:
-            collection.remove_sorting(entry_id)
-        else:
-            collection.remove_recording(entry_id)
-    return _put_version(settings, collection, args)
+def _load(args: argparse.Namespace) -> Collection:
+    from ..ephys.collections import Collection
+
+    return Collection.load(args.collection)
 
 
-def _put_version(settings: Settings, collection: Collection, args: argparse.Namespace) -> int:
-    """Share the new version, let its name stand for it, and print its link."""
-    before = parse_link(collection.link) if collection.link else None
+def _put_version(settings: Settings, collection: Collection, before: Link | None) -> Link | None:
+    """Share a version and let its name stand for it; None where the name has another version by now."""
     names = CollectionNames(settings.data_dir)
-    current = names.find(collection.name)
-    if current not in (None, before):
-        raise InputError(
-            f"{collection.name} is another version or another collection on this machine ({current}): "
-            "add to that one, or give this one a name of its own with `collection create NAME --from LINK`"
-        )
-    link = collection.share(keep_name=False)
-    names.advance(collection.name, before, parse_link(link))
+    if names.find(collection.name) not in (None, before):
+        return None
+    link = parse_link(collection.share(keep_name=False))
+    if not names.advance(collection.name, before, link):
+        return None
+    _show_instead(settings, collection.name, before, link)
+    return link
+
+
+def _report(settings: Settings, collection: Collection, args: argparse.Namespace) -> int:
     if args.json:
-        put_json({"name": collection.name, "link": link, "previous": collection.previous})
+        put_json({"name": collection.name, "link": collection.link, "previous": collection.previous})
     else:
-        put(link)
-    _show_instead(settings, collection.name, before, parse_link(link))
+        put(str(collection.link))
     say_who_serves(settings)
     return 0
 

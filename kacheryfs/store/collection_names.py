@@ -48,17 +48,18 @@ class CollectionNames:
         with self._file.locked():
             self._write({**self.all(), name: link})
 
-    def advance(self, name: str, old: FileLink | TreeLink | None, link: FileLink | TreeLink) -> None:
+    def advance(self, name: str, old: FileLink | TreeLink | None, link: FileLink | TreeLink) -> bool:
         """Let ``name``, which stands for ``old`` or for nothing, stand for ``link`` from now on.
 
-        InputError where it stands for something else by now: another process was quicker.
+        False, and nothing changed, where it stands for something else by now: another process was quicker.
         """
         _check_name(name)
         with self._file.locked():
             names = self.all()
-            if (current := names.get(name)) not in (None, old, link):
-                raise InputError(f"{name} is another collection here by now: {current}")
+            if names.get(name) not in (None, old, link):
+                return False
             self._write({**names, name: link})
+        return True
 
     def remove(self, name: str) -> bool:
         """Forget a name; False where nothing had it. What it stood for stays shared."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import importlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +75,6 @@ def recording_link(home: Path) -> str:
 def test_every_action_has_its_function_and_a_help_with_an_example(
     action: tuple[str, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import importlib
-
     module, _, function = parse([*action, *ACTIONS[action]]).run.partition(":")
     assert callable(getattr(importlib.import_module(f"kacheryfs.cli.{module}"), function))
     with pytest.raises(SystemExit) as ended:
@@ -184,6 +185,16 @@ def test_a_name_stands_for_one_collection(recording_link: str, run: Any, capsys:
     assert "another version" in capsys.readouterr().err
 
 
+def test_processes_that_add_at_once_lose_nothing(recording_link: str, run: Any, home: Path) -> None:
+    run("collection", "create", "c")
+    command = [sys.executable, "-m", "kacheryfs", "collection", "add-recording", "c", recording_link, "--id"]
+    running = [subprocess.Popen([*command, f"r{n}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) for n in range(4)]
+    ended = [(*process.communicate(timeout=60), process.returncode) for process in running]
+    assert [code for *_, code in ended] == [0, 0, 0, 0], ended
+    told = json.loads(run("collection", "show", "c", "--json"))["collection"]
+    assert sorted(told["recordings"]) == ["r0", "r1", "r2", "r3"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
@@ -231,9 +242,6 @@ def test_a_list_of_nothing_is_no_error(run: Any) -> None:
 
 
 def test_list_and_help_load_neither_spikeinterface_nor_the_engine() -> None:
-    import subprocess
-    import sys
-
     program = (
         "import sys; from kacheryfs.cli import main; main(['collection', 'list'])\n"
         "print(*{'trio', 'rich', 'spikeinterface', 'numpy'} & sys.modules.keys())"
