@@ -32,6 +32,7 @@ from kacheryfs.app.embedded import get_fetcher
 from kacheryfs.core.link import parse_link
 from kacheryfs.ephys.lineage import load_lineage_recording
 
+LOCUST = Path(__file__).resolve().parents[3] / "shared" / "data" / "locust" / "locust_trial_01.raw"
 PARAMS = {"samplerate": RATE_HZ, "spike_sign": -1, "scale_factor": 0.5}
 GEOM = [[float(channel), 20.0 * channel] for channel in range(N_CHANNELS)]
 
@@ -288,6 +289,22 @@ def test_positions_on_a_line_or_in_space_make_a_probe(n_coordinates: int, files:
     recording = load({"recording_format": "mda", "data": {"raw": link, "geom": geom, "params": PARAMS}})
     expected = [[1.0 * channel, 2.0 if n_coordinates > 1 else 0.0] for channel in range(N_CHANNELS)]
     assert recording.get_channel_locations().tolist() == expected
+
+
+@pytest.mark.usefixtures("bob")
+def test_the_real_locust_recording_is_read_as_bin1_and_as_mda(files: SharedFiles) -> None:
+    if not LOCUST.exists():
+        pytest.skip("the real locust recording (shared/data beside the repository) is absent")
+    raw = np.fromfile(LOCUST, dtype="<i2").reshape(-1, 4)
+    (flat,) = files.share(LOCUST)
+    (mda,) = files.add({"raw.mda": mda_bytes(raw.T)})
+    channels = list(range(4))
+    as_bin1 = bin_object(flat, channels, channels, raw_num_channels=4, num_frames=len(raw), samplerate=15000)
+    as_mda = {"raw": mda, "params": {"samplerate": 15000}, "geom": [[0, 0], [0, 50], [50, 0], [50, 50]]}
+    for value in (as_bin1, as_mda):
+        recording = load(value)
+        assert recording.get_sampling_frequency() == 15000.0
+        np.testing.assert_array_equal(recording.get_traces(), raw)
 
 
 def test_the_files_are_read_where_they_lie_by_whoever_shares_them(labs: LabPair, files: SharedFiles) -> None:
