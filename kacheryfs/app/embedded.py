@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..config import Settings, load_settings
@@ -18,8 +19,9 @@ from ..core.link import FileLink, TreeLink, parse_link
 from ..core.model import Sha1
 from ..core.request import FileRequest
 from ..core.tree import FileEntry, Tree
-from ..errors import InputError, NotFoundError, ProofError
+from ..errors import InputError, KacheryError, NotFoundError, ProofError
 from .embedded_file import RemoteFile
+from .embedded_many import Part, read_parts
 from .embedded_open import open_request
 from .embedded_thread import EngineThread
 
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from ..fetch.engine import Engine
     from .embedded_open import Opened
 
-__all__ = ["Fetcher", "RemoteFile", "get_fetcher", "request_of"]
+__all__ = ["Fetcher", "Part", "RemoteFile", "get_fetcher", "request_of"]
 
 
 class Fetcher:
@@ -84,6 +86,16 @@ class Fetcher:
         if Sha1.of(data) != request.sha1:
             raise ProofError(f"sha1 {request.sha1.short}: the manifest that came with it is another file's")
         return data
+
+    def read_parts(self, parts: Sequence[Part]) -> list[bytes | KacheryError]:
+        """Return the bytes of parts of files, many at once; where one can't be had, its error is in its place."""
+        thread = self._engine_thread()
+
+        async def read(engine: Engine) -> list[bytes | KacheryError]:
+            await thread.follow_peers()
+            return await read_parts(engine, parts)
+
+        return thread.ask(read)
 
     def close(self) -> None:
         """End the engine: reads that wait fail with CancelledError; the next use starts it again."""

@@ -9,8 +9,9 @@ filesystem   what both have in common
 linkfile     an open file
 seam         errors: what is not there is a FileNotFoundError as well as a KacheryError
 
-What fsspec's users take for a missing key (zarr fills it with zeros) is only what is certainly not there: a tree
-without such a path, or a digest that every peer answered not to have. A peer that can't be reached is never an OSError.
+What fsspec's users take for a missing key (zarr fills it with zeros) is only what is certainly not there: a path that
+the tree hasn't, a digest of a link that every peer answered not to have. A peer that can't be reached, and a file that
+the tree names but nobody has now, is never an OSError.
 """
 
 from .files import Sha1FileSystem

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from ..app.embedded import RemoteFile
 from ..core.link import FileLink, parse_link
 from ..core.request import FileRequest
+from ..errors import KacheryError, NotFoundError
 from .filesystem import LinkFileSystem
-from .seam import IsFileError, MissingError
+from .seam import IsFileError, MissingError, as_missing, missing_as_fsspec
 
 
 class Sha1FileSystem(LinkFileSystem):
@@ -35,6 +38,14 @@ class Sha1FileSystem(LinkFileSystem):
         assert isinstance(link, FileLink)
         return FileRequest(link.sha1, link.manifest)
 
+    def open_remote(self, path: str) -> RemoteFile:
+        """Open the file; one that nobody has is a missing one."""
+        with missing_as_fsspec():
+            return super().open_remote(path)
+
+    def told(self, result: bytes | KacheryError) -> bytes | KacheryError:
+        return as_missing(result) if isinstance(result, NotFoundError) else result
+
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return a file's name, size, type, digest and trust."""
         path = self._strip_protocol(path)
@@ -58,6 +69,19 @@ class Sha1FileSystem(LinkFileSystem):
         if not paths:
             raise MissingError("no link was given")
         return list(paths)
+
+    def get(self, rpath: Any, lpath: Any, recursive: bool = False, **options: Any) -> None:
+        """Copy files to a path, or into a folder that is there or ends with ``/``, each by its name in the link."""
+        links = rpath if isinstance(rpath, list) else [rpath]
+        places = lpath if isinstance(lpath, list) else [self._place_in(link, str(lpath)) for link in links]
+        for link, place in zip(links, places, strict=True):
+            self.get_file(link, place, **options)
+
+    def _place_in(self, link: str, place: str) -> str:
+        if not place.endswith("/") and not os.path.isdir(place):
+            return place
+        parsed = parse_link(f"sha1://{self._strip_protocol(link)}")
+        return os.path.join(place, parsed.label or parsed.sha1.hex)
 
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **_: Any

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import stringify_path
 
-from ..app.embedded import RemoteFile, get_fetcher
+from ..app.embedded import Part, RemoteFile, get_fetcher
+from ..errors import KacheryError
 from .linkfile import LinkFile
-from .seam import ReadOnlyError, missing_as_fsspec
+from .seam import ReadOnlyError
 
 if TYPE_CHECKING:
     from ..config import Settings
     from ..core.request import FileRequest
-
-READS_AT_ONCE = 16
-"""Files that are read at the same time: a chunk of a Zarr array is one, and costs a round trip or two."""
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class LinkFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
@@ -59,29 +53,32 @@ class LinkFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
     # -- reading -----------------------------------------------------------------------------------------------------
 
     def open_remote(self, path: str) -> RemoteFile:
-        """Open the file at a path."""
-        with missing_as_fsspec():
-            return self.fetcher.open_file(self.request_of(self._strip_protocol(path)))
+        """Open the file at a path.
+
+        One that nobody has now is a NotFoundError alone: were it a FileNotFoundError, a chunk of an array that its
+        folder names would be filled with zeros.
+        """
+        return self.fetcher.open_file(self.request_of(self._strip_protocol(path)))
 
     def _open(self, path: str, mode: str = "rb", *_: Any, **__: Any) -> LinkFile:
         if mode != "rb":
-            self._refuse(path)
+            self._refuse()
         return LinkFile(self, path, self.open_remote(path))
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Return the bytes ``[start, end)`` of a file; negative ones count from its end, as in a slice."""
-        with self.open_remote(path) as file:
-            span = range(file.size_bytes)[start:end]
-            return file.pread(span.start, len(span))
+        (data,) = self._read([(path, start, end)], "raise")
+        assert isinstance(data, bytes)
+        return data
 
-    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **options: Any) -> Any:
+    def cat(self, path: Any, recursive: bool = False, on_error: str = "raise", **_: Any) -> Any:
         """Return a file's bytes, or those of each of several files by path, many at once."""
         paths = self.expand_path(path, recursive=recursive)
         if not isinstance(path, list) and paths == [self._strip_protocol(path)]:
-            return self.cat_file(paths[0], **options)
+            return self.cat_file(paths[0])
         if recursive:
             paths = [one for one in paths if self.isfile(one)]
-        read = zip(paths, _at_once(lambda one: self.cat_file(one, **options), paths, on_error), strict=True)
+        read = zip(paths, self._read([(one, None, None) for one in paths], on_error), strict=True)
         return {one: data for one, data in read if on_error != "omit" or not isinstance(data, Exception)}
 
     def cat_ranges(
@@ -94,11 +91,29 @@ class LinkFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
         **_: Any,
     ) -> list[Any]:
         """Return the bytes of a range of each file, many at once; ``max_gap`` is of no use, and ignored."""
-        n_paths = len(paths)
-        starts = starts if isinstance(starts, Sequence) else [starts] * n_paths
-        ends = ends if isinstance(ends, Sequence) else [ends] * n_paths
-        spans = list(zip(paths, starts, ends, strict=True))
-        return _at_once(lambda span: self.cat_file(*span), spans, on_error)
+        starts = starts if isinstance(starts, Sequence) else [starts] * len(paths)
+        ends = ends if isinstance(ends, Sequence) else [ends] * len(paths)
+        return self._read(list(zip(paths, starts, ends, strict=True)), on_error)
+
+    def _read(self, spans: Sequence[tuple[str, int | None, int | None]], on_error: str) -> list[bytes | KacheryError]:
+        """Return the bytes of each span, or its error where that isn't to be raised."""
+        parts = [self._part_of(*span) for span in spans]
+        read = iter(self.fetcher.read_parts([part for part in parts if isinstance(part, Part)]))
+        results = [self.told(next(read)) if isinstance(part, Part) else part for part in parts]
+        for result in results:
+            if on_error == "raise" and isinstance(result, KacheryError):
+                raise result
+        return results
+
+    def _part_of(self, path: str, start: int | None, end: int | None) -> Part | KacheryError:
+        try:
+            return Part(self.request_of(self._strip_protocol(path)), start, end)
+        except KacheryError as exc:
+            return exc
+
+    def told(self, result: bytes | KacheryError) -> bytes | KacheryError:
+        """Return what is told of a result of reading: an error as fsspec's users expect it."""
+        return result
 
     def ukey(self, path: str) -> str:
         """Return what identifies the content: its digest."""
@@ -132,25 +147,10 @@ class LinkFileSystem(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no
 
     # -- writing -----------------------------------------------------------------------------------------------------
 
-    def _refuse(self, path: Any, *_: Any, **__: Any) -> NoReturn:
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise ReadOnlyError(
-            f"{self.unstrip_protocol(str(path))}: a link's content never changes, nothing can be written"
+            f"{self.scheme}:// is read-only: a link's content never changes. Write elsewhere, and share that"
         )
 
-    mkdir = makedirs = mkdirs = rmdir = rm = rm_file = _rm = rmdir = touch = _refuse
+    mkdir = makedirs = mkdirs = rmdir = rm = rm_file = _rm = touch = _refuse
     pipe_file = put_file = cp_file = mv = move = copy = put = pipe = _refuse
-
-
-def _at_once(read: Callable[[T], R], items: Iterable[T], on_error: str) -> list[R | Exception]:
-    """Return what ``read`` gives for each item, or its error where that isn't to be raised."""
-
-    def attempt(item: T) -> R | Exception:
-        try:
-            return read(item)
-        except Exception as exc:
-            if on_error == "raise":
-                raise
-            return exc
-
-    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        return list(pool.map(attempt, items))

@@ -39,6 +39,9 @@ def missing_as_fsspec() -> Iterator[None]:
     try:
         yield
     except NotFoundError as exc:
-        if isinstance(exc, MissingError):
-            raise
-        raise MissingError(str(exc)) from exc
+        raise as_missing(exc) from exc.__cause__
+
+
+def as_missing(error: NotFoundError) -> MissingError:
+    """Return the error as a FileNotFoundError, too."""
+    return error if isinstance(error, MissingError) else MissingError(str(error))
