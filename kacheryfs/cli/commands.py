@@ -21,9 +21,7 @@ class Commands:
         """Add a command; ``run`` is ``module:function`` in this package."""
         parser = self._add_parser(name, help, about, examples)
         parser.set_defaults(run=run)
-        parser.add_argument(
-            "-v", "--verbose", dest="verbose_after", action="count", default=0, help="say more (-vv: everything)"
-        )
+        _add_verbose(parser, "verbose_after")
         if has_json:
             parser.add_argument("--json", action="store_true", help="print JSON")
         return parser
@@ -31,6 +29,7 @@ class Commands:
     def add_group(self, name: str, *, help: str, about: str = "", examples: Sequence[str]) -> Commands:
         """Add a command that has actions; returns their table."""
         parser = self._add_parser(name, help, about, examples)
+        _add_verbose(parser, "verbose_between")
         kind = type(parser)  # an action's mistakes are told as a command's
         return Commands(
             parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True, parser_class=kind)
@@ -46,3 +45,7 @@ class Commands:
             allow_abbrev=False,
         )
         return parser
+
+
+def _add_verbose(parser: argparse.ArgumentParser, dest: str) -> None:
+    parser.add_argument("-v", "--verbose", dest=dest, action="count", default=0, help="say more (-vv: everything)")

@@ -48,7 +48,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.command is None:
         parser.print_help(sys.stderr)
         parser.exit(2)
-    args.verbosity = args.verbose_before + args.verbose_after
+    args.verbosity = args.verbose_before + args.verbose_between + args.verbose_after
     return args
 
 
@@ -64,5 +64,5 @@ def _root() -> Parser:
     parser.add_argument(
         "-v", "--verbose", dest="verbose_before", action="count", default=0, help="say more (-vv: everything)"
     )
-    parser.set_defaults(ready_fd=None)
+    parser.set_defaults(ready_fd=None, verbose_between=0)
     return parser

@@ -100,6 +100,8 @@ def decode_collection(data: bytes) -> Collection:
 
 def _decode(value: object) -> Collection:
     members = _take_object("the JSON", value)
+    if members and (members.keys() <= {"recordings", "sortings"} or "subfeeds" in members):
+        raise ValueError("it is one of the lineage's; `kacheryfs collection create NAME --from LINK` makes one of ours")
     if members.get("format") != FORMAT:
         raise ValueError(f"its 'format' is not {FORMAT!r}")
     if type(members.get("version")) is not int or members["version"] != VERSION:

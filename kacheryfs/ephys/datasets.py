@@ -192,8 +192,8 @@ def _plan(entry: RecipeRecording | RecipeSorting, places: Mapping[str | None, Pa
 
 def _find(path: RecipePath, places: Mapping[str | None, Path]) -> Path:
     found = places[path.variable].joinpath(*path.names)
-    if not found.exists():
-        raise InputError(f"there is no {path}: {found} doesn't exist")
+    if not os.path.exists(found):  # Path.exists raises where a folder is closed to us
+        raise InputError(f"there is no {path}: {found} doesn't exist, or is closed to us")
     return found
 
 

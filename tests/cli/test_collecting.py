@@ -83,6 +83,11 @@ def test_every_action_has_its_function_and_a_help_with_an_example(
     assert f"\n  kacheryfs {' '.join(action)}" in capsys.readouterr().out
 
 
+def test_verbosity_counts_at_every_place() -> None:
+    assert parse(["-v", "collection", "-v", "list", "-v"]).verbosity == 3
+    assert parse(["collection", "list"]).verbosity == 0
+
+
 @pytest.mark.parametrize("arguments", [["collection"], ["collection", "paint"], ["dataset"], ["collection", "create"]])
 def test_a_mistake_is_one_line_and_exit_code_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

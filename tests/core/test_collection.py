@@ -207,11 +207,18 @@ def test_a_hostile_collection_is_refused_with_its_reason(members: dict[str, obje
         b'{"recordings":{"r":{},"\\u0072":{}}}',
         b"\xff\xfe",
         b'{"version":1e400}',
+        b'{"recordings":[],"sortings":[]}',
+        b'{"subfeeds":{}}',
     ],
 )
 def test_json_with_loose_ends_is_refused(data: bytes) -> None:
     with pytest.raises(ProofError):
         decode_collection(data)
+
+
+def test_an_old_collection_is_refused_with_a_way_out() -> None:
+    with pytest.raises(ProofError, match="create NAME --from LINK"):
+        decode_collection(b'{"recordings":[],"sortings":[]}')
 
 
 def test_a_collection_over_16_mib_is_neither_read_nor_written(monkeypatch: pytest.MonkeyPatch) -> None:
