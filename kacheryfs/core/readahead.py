@@ -38,8 +38,8 @@ class ReadPattern:
         window = self._window_of(stream)
         wanted_to = stream.next_byte + window
         start = max(stream.hinted_to, stream.next_byte)
-        # In steps of a quarter window: a hint per read would make runs of 128 KiB.
-        if not window or wanted_to - start < window // 4:
+        # In steps of half a window: a hint per read would make runs of 128 KiB.
+        if not window or wanted_to - start < window // 2:
             return None
         stream.hinted_to = wanted_to
         return ByteRange(start, wanted_to)

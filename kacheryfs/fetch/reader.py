@@ -60,18 +60,48 @@ class FileReader:
 
         What is returned is valid until the caller's next await. TimedOutError, CancelledError, ClaimError.
         """
-        file = self._file
-        file.check_readable(self._trust)
-        span = file.layout.clip(offset, n_bytes)
+        found = self.read_now(offset, n_bytes)
+        if found is not None:
+            return found
+        span = self._file.layout.clip(offset, n_bytes)
         if not span:
             return await self._read_nothing(n_bytes)
+        return await self._read_waiting(span, self._file.layout.blocks_of(span))
+
+    def read_now(self, offset: int, n_bytes: int) -> memoryview | None:
+        """Return the same where nothing has to be waited for, None where it has, or where nothing is left to read."""
+        file = self._file
+        file.check_readable(self._trust)
+        stop = min(offset + n_bytes, file.layout.size_bytes)
+        if offset >= stop:
+            return None
+        span = ByteRange(offset, stop)
         self._hint_ahead(span)
-        blocks = file.layout.blocks_of(span)
-        if len(span) <= NOW_BUFFER_BYTES and all(file.stored.is_checked(block) for block in blocks):
-            view = self._engines.now_buffer[: len(span)]
-            if file.stored.read_now(span, view):
-                return view
-        return await self._read_waiting(span, blocks)
+        return self._find_recent(span) or self._find_stored(span)
+
+    def _find_recent(self, span: ByteRange) -> memoryview | None:
+        """Return ``span`` where it was fetched just now: out of one batch as it lies, out of two put together."""
+        recent, block_bytes = self._file.recent, self._file.layout.block_bytes
+        batch = recent.get(span.start // block_bytes)
+        if batch is None:
+            return None
+        if span.stop <= batch.span.stop:
+            return batch.view(span)
+        following = recent.get(batch.blocks.stop)
+        if following is None or span.stop > following.span.stop or len(span) > NOW_BUFFER_BYTES:
+            return None
+        n_first = batch.span.stop - span.start
+        view = self._engines.now_buffer[: len(span)]
+        view[:n_first] = batch.view(ByteRange(span.start, batch.span.stop))
+        view[n_first:] = following.view(ByteRange(following.span.start, span.stop))
+        return view
+
+    def _find_stored(self, span: ByteRange) -> memoryview | None:
+        stored = self._file.stored
+        if len(span) > NOW_BUFFER_BYTES or not all(map(stored.is_checked, self._file.layout.blocks_of(span))):
+            return None
+        view = self._engines.now_buffer[: len(span)]
+        return view if stored.read_now(span, view) else None
 
     async def _read_nothing(self, n_bytes: int) -> bytes:
         """Return that the file has ended; where its size is only claimed, once that is proven."""

@@ -10,7 +10,7 @@ from .flights import FlightState
 from .openfile import OpenFile
 from .providers import Provider
 
-MAX_RUN_BYTES = 4 * 1024 * 1024
+MAX_RUN_BYTES = 8 * 1024 * 1024
 FIRST_RUN_BYTES = 1024 * 1024
 """The longest run asked of a provider whose rate isn't known yet."""
 RUN_S = 0.5
