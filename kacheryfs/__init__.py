@@ -1,3 +1,91 @@
-"""kacheryfs: a recording in another lab reads as an ordinary file."""
+"""kacheryfs: a recording in another lab reads as an ordinary file.
+
+The Python interface; each name is imported when it is first used, so that ``import kacheryfs`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .errors import (
+        CancelledError,
+        CatalogError,
+        ChangedError,
+        ClaimError,
+        ConfigError,
+        InputError,
+        KacheryError,
+        LinkError,
+        MountError,
+        NotFoundError,
+        PeerError,
+        PeerLackedGroupError,
+        PeerLacksError,
+        PeerLiedError,
+        PeerRefusedError,
+        PeerUnreachableError,
+        ProofError,
+        StoreError,
+        TimedOutError,
+        TrustRefusedError,
+        UnreachableError,
+    )
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "CancelledError",
+    "CatalogError",
+    "ChangedError",
+    "ClaimError",
+    "Collection",
+    "ConfigError",
+    "InputError",
+    "KacheryError",
+    "LinkError",
+    "MountError",
+    "NotFoundError",
+    "PeerError",
+    "PeerLackedGroupError",
+    "PeerLacksError",
+    "PeerLiedError",
+    "PeerRefusedError",
+    "PeerUnreachableError",
+    "ProofError",
+    "StoreError",
+    "TimedOutError",
+    "TrustRefusedError",
+    "UnreachableError",
+    "__version__",
+    "load_analyzer",
+    "load_recording",
+    "load_sorting",
+    "share_analyzer",
+    "share_recording",
+    "share_sorting",
+]
+
+_ROOMS = {
+    "Collection": "ephys.collections",
+    "load_analyzer": "ephys.analyzers",
+    "load_recording": "ephys.loading",
+    "load_sorting": "ephys.sortings",
+    "share_analyzer": "ephys.analyzers",
+    "share_recording": "ephys.sharing",
+    "share_sorting": "ephys.sortings",
+}
+"""Where a name comes from, unless it is an error's."""
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..serve.local import LocalSource
     from ..store.blocks import Store
     from ..store.catalog import Catalog
+    from ..store.opened import CollectionList
 
 
 def open_catalog(settings: Settings) -> Catalog:
@@ -41,6 +42,13 @@ def open_peer_list(settings: Settings) -> PeerList:
     from ..peers.discovery import PeerList
 
     return PeerList(settings.data_dir)
+
+
+def open_collection_list(settings: Settings) -> CollectionList:
+    """Return the collections that the mount shows."""
+    from ..store.opened import CollectionList
+
+    return CollectionList(settings.data_dir)
 
 
 def open_source(settings: Settings) -> LocalSource:
@@ -67,11 +75,13 @@ async def open_parts(settings: Settings, extra_peers: Sequence[str] = ()) -> Asy
     peers = [make_peer(url) for url in peer_urls(settings, extra_peers)]
     with open_catalog(settings) as catalog:
         store = open_store(settings)
-        async with open_engine(store, catalog, engine_limits(settings)) as engine:
-            for peer in peers:
-                engine.add_peer(peer)
-            yield Parts(catalog, store, engine)
-        store.close()
+        try:
+            async with open_engine(store, catalog, engine_limits(settings)) as engine:
+                for peer in peers:
+                    engine.add_peer(peer)
+                yield Parts(catalog, store, engine)
+        finally:
+            store.close()
 
 
 @asynccontextmanager

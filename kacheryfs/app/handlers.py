@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import trio
 
-from ..core.link import mount_path, parse_link
+from ..core.link import FileLink, mount_path, parse_link
 from ..core.model import Sha1
-from ..core.tree import FileEntry, Tree
 from ..errors import InputError, NotFoundError
 from .report import report_engine, report_peer, report_store
 
@@ -22,9 +21,6 @@ if TYPE_CHECKING:
     from ..mount.vfs import Vfs
     from ..peers.peer import Peer
     from ..store.blocks import Store
-
-TREE_TIMEOUT_S = 1.0
-"""A tree that is being read is known already; another has no reads that wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +44,20 @@ class Handlers:
         store: Store,
         *,
         make_peer: Callable[[str], Peer],
+        read_collections: Callable[[], Mapping[str, FileLink]],
         unmount: Callable[[bool], Awaitable[None]],
     ) -> None:
-        """``unmount`` gets whether to end waiting reads first, and returns once nothing is mounted any more."""
+        """``read_collections`` reads the list that is kept, and may block.
+
+        ``unmount`` gets whether to end waiting reads first, and returns once nothing is mounted any more.
+        """
         self._identity = identity
         self._engine = engine
         self._vfs = vfs
         self._store = store
         self._make_peer = make_peer
+        self._read_collections = read_collections
+        self._reloading = trio.Lock()  # what was read first is shown first
         self._unmount = unmount
 
     def table(self) -> Mapping[str, Handler]:
@@ -64,6 +66,7 @@ class Handlers:
             "peer-add": self._add_peer,
             "peer-remove": self._remove_peer,
             "peer-list": self._list_peers,
+            "collection-reload": self._reload_collections,
             "path": self._path,
             "why": self._why,
             "cancel": self._cancel,
@@ -77,6 +80,7 @@ class Handlers:
             "log": self._identity.log,
             "require_manifest": self._identity.require_manifest,
             "read_timeout_s": self._identity.read_timeout_s,
+            "collections": self._collections(),
             "store": await trio.to_thread.run_sync(report_store, self._store),
             **report_engine(self._engine),
         }
@@ -99,6 +103,15 @@ class Handlers:
     async def _list_peers(self, arguments: Arguments) -> object:
         return [report_peer(self._engine, peer) for peer in self._engine.peers]
 
+    async def _reload_collections(self, arguments: Arguments) -> object:
+        """Show the collections that are in the list now; returns their links by name."""
+        async with self._reloading:
+            self._vfs.collections.replace(await trio.to_thread.run_sync(self._read_collections))
+        return self._collections()
+
+    def _collections(self) -> dict[str, str]:
+        return {name: str(link) for name, link in self._vfs.collections.links.items()}
+
     async def _path(self, arguments: Arguments) -> object:
         return os.path.join(self._identity.mountpoint, mount_path(parse_link(_text(arguments, "link"))))
 
@@ -117,7 +130,7 @@ class Handlers:
     async def _cancel(self, arguments: Arguments) -> object:
         if arguments["path"] is None:
             return {"cancelled": self._engine.cancel()}
-        wanted = await self._files_at(_text(arguments, "path"))
+        wanted = self._files_at(_text(arguments, "path"))
         files = [file for file in self._engine.files if file.proof.sha1 in wanted]
         return {"cancelled": sum(self._engine.cancel(file) for file in files)}
 
@@ -128,29 +141,19 @@ class Handlers:
     def _digest_at(self, path: str) -> Sha1:
         sha1 = self._vfs.find_digest(_parts(path))
         if sha1 is None:
-            raise NotFoundError(f"{path}: no file or folder of the mount has this name")
+            raise _no_such_name(path)
         return sha1
 
-    async def _files_at(self, path: str) -> set[Sha1]:
+    def _files_at(self, path: str) -> set[Sha1]:
         """Return the files at or below a path."""
-        sha1 = self._digest_at(path)
-        parts = _parts(path)
-        if not parts[0].startswith("sha1dir"):
-            return {sha1}
-        with trio.move_on_after(TREE_TIMEOUT_S):
-            found = (await self._engine.get_tree(sha1)).find(parts[2:]) if _is_tree_name(parts[1], sha1) else None
-            return {sha1} | _files_of(found)
-        return {sha1}
+        files = self._vfs.find_files(_parts(path))
+        if not files:
+            raise _no_such_name(path)
+        return files
 
 
-def _is_tree_name(name: str, sha1: Sha1) -> bool:
-    return name.startswith(sha1.hex)
-
-
-def _files_of(found: Tree | FileEntry | None) -> set[Sha1]:
-    if isinstance(found, Tree):
-        return {entry.sha1 for _, entry in found.walk()}
-    return {found.sha1} if found else set()
+def _no_such_name(path: str) -> NotFoundError:
+    return NotFoundError(f"{path}: no file or folder of the mount has this name")
 
 
 def _parts(path: str) -> list[str]:

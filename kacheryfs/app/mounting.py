@@ -13,7 +13,7 @@ from ..control.sockets import socket_path
 from ..mount.mounts import unmount
 from ..mount.session import Mounted, MountOptions, run_mount
 from ..mount.vfs import Vfs
-from . import Parts, make_peer, make_runtime_folder, open_parts
+from . import Parts, make_peer, make_runtime_folder, open_collection_list, open_parts
 from .handlers import Handlers, Identity
 from .knowledge import Knowledge
 
@@ -38,8 +38,10 @@ class MountRequest:
 async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[str], None]) -> None:
     """Mount and serve until unmounted; ``on_ready`` gets the mountpoint once it can be used. MountError before that."""
     make_runtime_folder(settings)
+    collections = open_collection_list(settings).links()
     async with open_parts(settings, request.peers) as parts, trio.open_nursery() as nursery:
         vfs = _make_vfs(settings, parts)
+        vfs.collections.replace(collections)
         mounted = await nursery.start(run_mount, vfs, request.mountpoint, MountOptions(request.allow_other))
         handlers = _make_handlers(settings, request, parts, vfs, mounted)
         await nursery.start(serve_control, socket_path(settings.runtime_dir, mounted.mountpoint), handlers.table())
@@ -69,6 +71,7 @@ def _make_handlers(settings: Settings, request: MountRequest, parts: Parts, vfs:
         vfs,
         parts.store,
         make_peer=make_peer,
+        read_collections=open_collection_list(settings).links,
         unmount=_unmount_by(mounted),
     )
 

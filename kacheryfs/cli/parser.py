@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from . import grammar_reading, grammar_serving
+from . import grammar_collections, grammar_reading, grammar_serving
 from .commands import Commands
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the arguments; SystemExit after ``--help``, ``--version`` and mistakes, as argparse does."""
     parser = _root()
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
-    for add_commands in (grammar_serving.add_commands, grammar_reading.add_commands):
-        add_commands(Commands(commands))
+    for grammar in (grammar_serving, grammar_reading, grammar_collections):
+        grammar.add_commands(Commands(commands))
     args = parser.parse_args(argv)
     if args.command is None:
         parser.print_help(sys.stderr)

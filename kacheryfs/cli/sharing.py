@@ -46,7 +46,7 @@ def share(args: argparse.Namespace) -> int:
     if args.json:
         put_json(results)
     if not args.dry_run:
-        _say_who_serves(settings)
+        say_who_serves(settings)
     return 0
 
 
@@ -122,7 +122,8 @@ def _left_out_json(left_out: Sequence[LeftOut]) -> list[dict[str, str]]:
     return [{"path": path, "reason": reason} for path, reason in left_out]
 
 
-def _say_who_serves(settings: Settings) -> None:
+def say_who_serves(settings: Settings) -> None:
+    """Tell the person what is still missing until others can read what was shared."""
     servers = [server for server in find_servers(settings.runtime_dir) if server.data_dir == str(settings.data_dir)]
     if not servers:
         say("nothing serves yet: `kacheryfs serve` answers peers")
@@ -142,7 +143,7 @@ def shares(args: argparse.Namespace) -> int:
             format_count(share.n_files, "file"),
             format_bytes(share.total_bytes),
             time.strftime("%Y-%m-%d %H:%M", time.localtime(share.shared_at)),
-            share.path,
+            share.place,
             share.link,
         )
         for share in found
@@ -151,7 +152,7 @@ def shares(args: argparse.Namespace) -> int:
         put(line)
     for share in found:
         if share.state != "ok":
-            say(f"{share.path} {share.state}: {_advice(share.state, share.n_changed)}")
+            say(f"{share.place} {share.state}: {_advice(share.state, share.n_changed)}")
     if not found:
         say("nothing is shared: `kacheryfs share PATH` does")
     return 0
@@ -172,7 +173,7 @@ def unshare(args: argparse.Namespace) -> int:
             share = catalog.unshare(target)
             removed.append(asdict(share))
             if not args.json:
-                say(f"no longer shared: {share.path} ({format_count(share.n_files, 'file')})")
+                say(f"no longer shared: {share.place} ({format_count(share.n_files, 'file')})")
     if args.json:
         put_json(removed)
     return 0

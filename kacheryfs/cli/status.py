@@ -65,6 +65,8 @@ def _find_dead(alive: list[str]) -> list[str]:
 def _put_mount(mount: Json) -> None:
     put(f"mount  {mount['mountpoint']}  pid {mount['pid']}  log {mount['log'] or 'on its terminal'}")
     _put_peers(mount["peers"])
+    for line in format_table([("collection", name, link) for name, link in mount["collections"].items()]):
+        put(f"  {line}")
     files = [file for file in mount["files"] if _is_under_way(file)]
     for line in format_table([_file_row(file) for file in files[:MAX_SHOWN]]):
         put(f"  {line}")

@@ -7,5 +7,7 @@ bounded in size and time, and no more than 32 are attended at once.
 
 ``server.serve_control`` gets its handlers from ``app.py``, one for each of ``messages.COMMANDS``; a handler's
 KacheryError reaches the asker as the same class, so that the exit code survives. ``client.ask`` is plain blocking code.
+``collection-reload`` lets the mount read the list of opened collections again, which whoever asks has changed: the file
+alone decides, so that two who change it at once can't leave the mount with less than both.
 ``umount`` is answered once nothing is mounted any more: answers are sent even while the mount ends.
 """

@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "peer-add": {"url": (str,)},
     "peer-remove": {"url": (str,)},
     "peer-list": {},
+    "collection-reload": {},
     "path": {"link": (str,)},
     "why": {"path": (str,)},
     "cancel": {"path": (str, type(None))},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -20,11 +21,17 @@ def _as_it_is(value: dict[str, object]) -> object:
 
 
 def parse_strict_json(
-    data: bytes, *, what: str, max_bytes: int, shrink: Callable[[dict[str, object]], object] = _as_it_is
+    data: bytes,
+    *,
+    what: str,
+    max_bytes: int,
+    shrink: Callable[[dict[str, object]], object] = _as_it_is,
+    has_fractions: bool = False,
 ) -> object:
-    """Parse UTF-8 JSON: no name twice in an object, integers of at most 16 digits, no fractions, NaN or infinity.
+    """Parse UTF-8 JSON: no name twice in an object, integers of at most 16 digits, no NaN or infinity.
 
-    ``shrink`` turns each object into what stands for it, innermost first; its ValueErrors become ProofErrors too.
+    Fractions are refused, too, unless the format ``has_fractions``. ``shrink`` turns each object into what stands for
+    it, innermost first; its ValueErrors become ProofErrors too.
     """
     if len(data) > max_bytes:
         raise ProofError(f"{what} of {len(data)} bytes is over the limit of {max_bytes}")
@@ -39,7 +46,7 @@ def parse_strict_json(
             data.decode("utf-8"),
             object_pairs_hook=build_object,
             parse_int=_parse_int,
-            parse_float=_refuse_number,
+            parse_float=_parse_fraction if has_fractions else _refuse_number,
             parse_constant=_refuse_number,
         )
     except RecursionError as exc:
@@ -61,6 +68,13 @@ def _parse_int(text: str) -> int:
     if len(text) > MAX_INT_DIGITS:
         raise ValueError(f"an integer of {len(text)} digits")
     return int(text)
+
+
+def _parse_fraction(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text[:20]} is past what a number can be")
+    return value
 
 
 def _refuse_number(text: str) -> NoReturn:

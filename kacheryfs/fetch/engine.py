@@ -86,11 +86,11 @@ class Engine:
     def add_peer(self, peer: Peer) -> None:
         self.peers.add(peer)
 
-    async def locate(self, request: FileRequest) -> Located:
+    async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> Located:
         """Return the file that a name means; see ``Locator.locate``."""
-        return await self._located.get(request, partial(self._locate, request))
+        return await self._located.get((request, allow_claims), partial(self._locate, request, allow_claims))
 
-    async def _locate(self, request: FileRequest, *, allow_claims: bool = False) -> Located:
+    async def _locate(self, request: FileRequest, allow_claims: bool) -> Located:
         try:
             return await self._locator.locate(request, allow_claims=allow_claims)
         except OSError as exc:
@@ -108,7 +108,7 @@ class Engine:
 
     async def _read_small(self, sha1: Sha1) -> bytes:
         """Return all of a file that metadata is made of, a tree's JSON or a legacy manifest, proven by its SHA-1."""
-        located = await self._locate(FileRequest(sha1), allow_claims=True)
+        located = await self._locate(FileRequest(sha1), True)
         if located.size_bytes > MAX_BLOCK_BYTES:
             raise ProofError(f"sha1 {sha1.short}: {located.size_bytes} bytes are too many for a tree or a manifest")
         reader = located.open()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Protocol
 
 import trio
 
 from ..core.model import Binding, ByteRange, Layout
 from ..core.request import Trust
-from ..errors import CancelledError, CatalogError, ChangedError
+from ..errors import CancelledError
 from ..store.originals import OpenOriginal, Original
 from .openfile import OpenFile
 from .reader import Engines, FileReader
@@ -79,13 +78,13 @@ class LocatedOriginal:
     trust = Trust.LINKED
 
     def __init__(self, original: Original) -> None:
-        self._original = original
+        self.original = original
         self.size_bytes = original.size_bytes
         self.binding = Binding(original.sha1, original.manifest, None if original.manifest else original.size_bytes)
 
     def open(self) -> OriginalReader:
         """ChangedError where it is not what was hashed any more."""
-        return OriginalReader(self._original.open())
+        return OriginalReader(self.original.open())
 
     def present_bytes(self) -> int:
         return self.size_bytes
@@ -112,24 +111,14 @@ class OriginalReader:
         self._n_reads += 1
         try:
             return await trio.to_thread.run_sync(self._read, span)
-        except OSError as exc:
-            sha1 = self._opened.original.sha1
-            raise CatalogError(f"sha1 {sha1.short}: the shared file can't be read: {exc.strerror or exc}") from exc
         finally:
             self._n_reads -= 1
             self._close_if_over()
 
     def _read(self, span: ByteRange) -> memoryview:
-        self._opened.check()
-        data = bytearray(len(span))
-        done = 0
-        while done < len(data):
-            n_bytes = os.preadv(self._opened.fd, [memoryview(data)[done:]], span.start + done)
-            if n_bytes == 0:
-                raise ChangedError("the original became shorter while it was read; share it again")
-            done += n_bytes
-        self._opened.check()
-        return memoryview(data)
+        data = memoryview(bytearray(len(span)))
+        self._opened.read_into(span.start, data)
+        return data
 
     def close(self) -> None:
         """Close it, after reads under way in threads: a closed descriptor's number is another file's at once."""

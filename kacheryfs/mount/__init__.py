@@ -6,8 +6,9 @@ errors into errnos; ``session`` makes a mount, tells that it can be used (``task
 on the machine. The engine is known by its Protocol (``engine``).
 
 A name becomes a node (``names``, ``lookup``, ``listing``), a node an inode (``nodes``, ``inodes``), an inode a handle
-(``openfiles``). Only ``lookup`` and ``open`` ask the engine for a file, only a digest makes them, and what was located
-is not kept: the engine closes idle files.
+(``openfiles``). ``collections`` knows what was opened, ``paths`` which files a path stands for. Only ``lookup`` and
+``open`` ask the engine for a file, only a digest makes them, and what was located is not kept: the engine closes idle
+files.
 
 Semantics
 =========
@@ -15,7 +16,8 @@ Each sentence is a promise, and each promise a test (``tests/mount``).
 
 Names
 -----
-- The root lists ``README``, ``sha1`` and ``sha1dir``; ``sha1:`` and ``sha1dir:`` can be opened but are not listed.
+- The root lists ``README``, ``collections``, ``sha1`` and ``sha1dir``; ``sha1:`` and ``sha1dir:`` can be opened but
+  are not listed.
 - ``sha1/H`` and ``sha1/H.LABEL`` are the file whose SHA-1 is H, whatever the label.
 - ``sha1:/H`` is a directory that lists nothing, asks nobody, and in which every name is a label of H.
 - A name is cut at its last ``?manifest=<hex>`` and what stands before is percent-decoded; the manifest is the one that
@@ -27,6 +29,20 @@ Names
 - ``ls sha1`` and ``ls sha1dir`` list what this machine knows; whatever a peer has can be opened all the same.
 - What is no digest doesn't exist, and no peer is asked for it (``.git``, ``.hidden``, ``autorun.inf``).
 
+Collections
+-----------
+- ``collections`` lists the open collections by their names, and asks nobody; no other name stands for anything.
+- ``collections/NAME`` has ``collection.json``, the file behind the collection's link, ``recordings`` and ``sortings``.
+  It is asked for when it is entered, proven by its SHA-1, and kept for as long as it is open.
+- ``recordings`` and ``sortings`` list ids, which are names of folders; that asks nobody. ``recordings/ID`` is the
+  tree, or the directory inside a tree, that the recording's link names: asked for when it is entered, its files
+  ``linked``.
+- Where the link names a single file, ``recordings/ID`` is a folder with that file, under the name that the link gives
+  it (its digest where it gives none): whatever a link names, an id is a folder, and listing ids takes only the JSON.
+- Opening, closing and replacing holds at once: the kernel asks for ``collections/NAME`` each time, and another link
+  under the same name is another directory. What is open below the old one can be read to its end.
+- Unreachable is EHOSTUNREACH, and asked for again a moment later; what is no collection is EIO.
+
 Attributes
 ----------
 - Nothing can be written: EROFS, whatever is tried; files are 0444 and directories 0555, of the user who mounted.
@@ -35,10 +51,12 @@ Attributes
   to one name (Linux lets a directory have no other).
 - An inode never changes what proves it: where that changed, opening gives ESTALE, and Linux looks the name up again.
 - What the kernel forgets is forgotten here, so that memory is bounded by what the kernel holds.
-- The kernel may believe attributes for a day, those of a claim for two seconds, those of the root for one.
+- The kernel may believe attributes for a day, those of a claim for two seconds, those of the root for one, those of a
+  collection for none.
 - ``user.kacheryfs.status`` (present/total bytes), ``.trust``, ``.manifest`` and ``.link`` stand on files and on the
-  directories of trees; any other of a user is ENODATA, one of the system (an ACL, a security context) ENOTSUP. A
-  claimed manifest never gets into a link.
+  directories of trees, ``.trust`` and ``.link`` on collections, ``.link`` on a recording's folder of one file; any
+  other of a user is ENODATA, one of the system (an ACL, a security context) ENOTSUP. A claimed manifest never gets
+  into a link.
 - ``statfs`` tells of no space, so that nothing is ever full.
 
 Errors

@@ -26,8 +26,10 @@ class Asker:
         self._misses = Misses(negative_ttl_s)
         self._failures: OrderedDict[Sha1, Failure] = OrderedDict()
 
-    async def locate(self, request: FileRequest) -> LocatedFile:
-        return await self._ask(request.sha1, request, lambda: self._engine.locate(request))
+    async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> LocatedFile:
+        return await self._ask(
+            request.sha1, (request, allow_claims), lambda: self._engine.locate(request, allow_claims=allow_claims)
+        )
 
     async def get_tree(self, sha1: Sha1) -> Tree:
         return await self._ask(sha1, ("tree", sha1), lambda: self._engine.get_tree(sha1))

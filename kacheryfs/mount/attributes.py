@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from ..core.model import BLOCK_BYTES
 from ..core.request import Trust
 from .inodes import ROOT
-from .nodes import File, Node, Readme
+from .names import Place
+from .nodes import CollectionDirectory, Directory, File, FixedDirectory, Node, Readme
 from .readme import README_BYTES
 
 FIXED_TIME_NS = 946_684_800 * 10**9
@@ -21,6 +22,9 @@ CLAIMED_TTL_S = 2.0
 
 ROOT_TTL_S = 1.0
 """Of the root the kernel asks again each second, so that ``stat`` of a dead mount says so too."""
+
+CHANGING_TTL_S = 0.0
+"""Of what is opened and closed under a name: the kernel asks each time, so that a new version holds at once."""
 
 FILE_MODE = stat.S_IFREG | 0o444
 DIRECTORY_MODE = stat.S_IFDIR | 0o555
@@ -57,4 +61,12 @@ def attributes_of(inode: int, node: Node) -> Attributes:
         return Attributes(inode, FILE_MODE, node.size_bytes, ttl_s)
     if isinstance(node, Readme):
         return Attributes(inode, FILE_MODE, len(README_BYTES), IMMUTABLE_TTL_S)
+    if isinstance(node, CollectionDirectory):
+        return Attributes(inode, DIRECTORY_MODE, 0, CHANGING_TTL_S)
     return Attributes(inode, DIRECTORY_MODE, 0, ROOT_TTL_S if inode == ROOT else IMMUTABLE_TTL_S)
+
+
+def absent_in(directory: Directory) -> Absent:
+    """Return the answer for a name that stands for nothing, whatever peers have."""
+    is_changing = isinstance(directory, FixedDirectory) and directory.place is Place.COLLECTIONS
+    return Absent(CHANGING_TTL_S if is_changing else IMMUTABLE_TTL_S)

@@ -46,7 +46,8 @@ class LocatedFile(Protocol):
 class Engine(Protocol):
     """What finds and fetches; raises KacheryError with the errno that the caller of the kernel gets."""
 
-    async def locate(self, request: FileRequest) -> LocatedFile: ...
+    async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> LocatedFile:
+        """Return the file; ``allow_claims`` although manifests are required, for what is proven whole before use."""
 
     async def get_tree(self, sha1: Sha1) -> Tree: ...
 

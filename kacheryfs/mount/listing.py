@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from ..core.tree import Tree
 from .engine import KnownFile, KnownTree
-from .names import HIDDEN, LISTED, README_NAME, Place, decode_name, encode_name
-from .nodes import FixedDirectory, Node, Readme, TreeDirectory, UnloadedTree, file_of_entry, file_of_known
+from .names import COLLECTION_JSON, HIDDEN, LISTED, README_NAME, Place, decode_name, encode_name
+from .nodes import (
+    CollectionDirectory,
+    FixedDirectory,
+    Node,
+    PartDirectory,
+    Readme,
+    TreeDirectory,
+    UnloadedTree,
+    file_of_entry,
+    file_of_known,
+)
 
 T = TypeVar("T")
 
@@ -48,6 +58,11 @@ def list_nothing() -> Listing[str]:
     return Listing([], lambda name: (encode_name(name), Readme()))
 
 
+def list_named(nodes: Mapping[str, Node]) -> Listing[str]:
+    """List nodes that are known by their names, in order."""
+    return Listing(list(nodes), lambda name: (encode_name(name), nodes[name]))
+
+
 def list_known(known: Iterable[KnownFile | KnownTree], place: Place) -> Listing[KnownFile | KnownTree]:
     """List files in ``sha1`` and trees in ``sha1dir``, each once, in order."""
     kind = KnownFile if place is Place.FILES else KnownTree
@@ -56,7 +71,7 @@ def list_known(known: Iterable[KnownFile | KnownTree], place: Place) -> Listing[
 
 
 def _node_of_known(item: KnownFile | KnownTree) -> tuple[bytes, Node]:
-    node = file_of_known(item) if isinstance(item, KnownFile) else UnloadedTree(item.sha1, "", is_link=False)
+    node = file_of_known(item) if isinstance(item, KnownFile) else UnloadedTree(item.sha1, "")
     return encode_name(item.sha1.hex), node
 
 
@@ -77,6 +92,20 @@ def find_in_tree(directory: TreeDirectory, name: str) -> Node | None:
     if directory.is_link and decoded != name and (decoded in tree.files or decoded in tree.dirs):
         return _child(directory, decoded)
     return None
+
+
+def list_collection(directory: CollectionDirectory) -> Listing[str]:
+    return list_named(_in_collection(directory))
+
+
+def find_in_collection(directory: CollectionDirectory, name: str) -> Node | None:
+    return _in_collection(directory).get(name)
+
+
+def _in_collection(directory: CollectionDirectory) -> Mapping[str, Node]:
+    assert directory.shown is not None, "a directory is loaded before it is looked into"
+    parts = {part.value: PartDirectory(entries) for part, entries in directory.shown.parts.items()}
+    return {COLLECTION_JSON: directory.shown.json, **parts}
 
 
 def _child(directory: TreeDirectory, name: str) -> Node:

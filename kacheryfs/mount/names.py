@@ -30,12 +30,21 @@ class Place(Enum):
     ROOT = ""
     FILES = "sha1"
     TREES = "sha1dir"
+    COLLECTIONS = "collections"
     FILE_LINKS = "sha1:"
     TREE_LINKS = "sha1dir:"
 
 
-LISTED = (Place.FILES, Place.TREES)
+class Part(Enum):
+    """What a collection has entries of, by the names of its directories."""
+
+    RECORDINGS = "recordings"
+    SORTINGS = "sortings"
+
+
+LISTED = (Place.COLLECTIONS, Place.FILES, Place.TREES)
 HIDDEN = (Place.FILE_LINKS, Place.TREE_LINKS)
+COLLECTION_JSON = "collection.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +82,7 @@ def encode_name(name: str) -> bytes:
 
 
 def find_named(place: Place, name: str) -> Named | None:
-    """Return what ``name`` stands for in a fixed directory other than the root, None for nothing."""
+    """Return what ``name`` stands for in a fixed directory of digests, None for nothing."""
     if place is Place.FILES:
         return _find_file(name)
     if place is Place.FILE_LINKS:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
+from ..core.link import FileLink, TreeLink
 from ..core.model import BLOCK_BYTES, Binding, Sha1
 from ..core.request import FileRequest, Trust
 from ..core.tree import FileEntry, Tree
-from ..errors import ProofError
+from ..errors import NotFoundError, ProofError
 from .engine import KnownFile, LocatedFile
-from .names import Place
+from .names import FileName, Part, Place
 
 EMPTY_SHA1 = Sha1.of(b"")
 
@@ -31,14 +32,21 @@ class LabelsDirectory:
 
 @dataclass(frozen=True, slots=True)
 class UnloadedTree:
-    """A tree that is known by its digest only; it is asked for when somebody enters it."""
+    """A tree, or what stands at ``path`` in it, known by its digest only; it is asked for when somebody enters it."""
 
     sha1: Sha1
     label: str
-    is_link: bool
+    path: tuple[str, ...] = ()
 
-    def loaded(self, tree: Tree) -> TreeDirectory:
-        return TreeDirectory(self.sha1, self.label, (), tree, self.is_link)
+    def loaded(self, tree: Tree) -> TreeDirectory | FileFolder:
+        """Return the directory; where the path leads to a file, a folder with that file."""
+        found = tree.find(self.path)
+        if isinstance(found, Tree):
+            return TreeDirectory(self.sha1, self.label, self.path, found, is_link=False)
+        if found is None:
+            raise NotFoundError(f"sha1 {self.sha1.short}: {'/'.join(self.path)[:200]} is not in this directory")
+        request = FileRequest(found.sha1, found.manifest, found.size_bytes)
+        return FileFolder(TreeLink(self.sha1, self.label, self.path), FileName(request, self.path[-1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,37 @@ class TreeDirectory:
     tree: Tree
     is_link: bool
     """Whether it was reached through ``sha1dir:``, where names may be percent-encoded as in a link."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileFolder:
+    """A folder with one file: what an entry of a collection is whose link names a file."""
+
+    link: FileLink | TreeLink
+    file: FileName
+
+
+@dataclass(frozen=True, slots=True)
+class ShownCollection:
+    """What stands in an opened collection: its JSON, and its entries by part and id."""
+
+    json: File
+    parts: Mapping[Part, Mapping[str, UnloadedTree | FileFolder]]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDirectory:
+    """``collections/NAME``; its JSON is asked for when somebody enters it."""
+
+    link: FileLink
+    shown: ShownCollection | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PartDirectory:
+    """``collections/NAME/recordings`` or ``…/sortings``."""
+
+    entries: Mapping[str, UnloadedTree | FileFolder]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +114,8 @@ class File:
         return (self.binding, self.trust) if self.binding else self.request
 
 
-Node = FixedDirectory | LabelsDirectory | UnloadedTree | TreeDirectory | Readme | File
+Directory = FixedDirectory | LabelsDirectory | TreeDirectory | CollectionDirectory | PartDirectory | FileFolder
+Node = Directory | UnloadedTree | Readme | File
 
 
 def file_of_located(request: FileRequest, label: str, located: LocatedFile) -> File:
@@ -113,9 +153,19 @@ def file_of_known(known: KnownFile) -> File:
 
 def check_size(file: File, located: LocatedFile) -> None:
     """Refuse what was located for an entry of another size."""
-    if located.size_bytes != file.size_bytes:
+    _check_size(file.request.sha1, file.size_bytes, located)
+
+
+def check_request(request: FileRequest, located: LocatedFile) -> None:
+    """Refuse what was located for a request that names another size."""
+    if request.size_bytes is not None:
+        _check_size(request.sha1, request.size_bytes, located)
+
+
+def _check_size(sha1: Sha1, size_bytes: int, located: LocatedFile) -> None:
+    if located.size_bytes != size_bytes:
         raise ProofError(
-            f"sha1 {file.request.sha1.short}: its directory says {file.size_bytes} bytes, what was found has "
+            f"sha1 {sha1.short}: its directory says {size_bytes} bytes, what was found has "
             f"{located.size_bytes}; tell whoever made the directory"
         )
 

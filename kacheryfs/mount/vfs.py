@@ -16,33 +16,33 @@ import trio
 
 from ..core.model import Binding, Sha1
 from ..core.request import Trust
-from ..core.tree import Tree
 from ..errors import ClaimError, KacheryError, NotFoundError
 from .asking import Asker
-from .attributes import IMMUTABLE_TTL_S, Absent, Attributes, attributes_of
+from .attributes import Absent, Attributes, absent_in, attributes_of
+from .collections import OpenedCollections
 from .engine import Engine, FileReader, FindPresent, Known
 from .inodes import ROOT, Inodes
-from .listing import Listing, list_known, list_nothing, list_root, list_tree
-from .lookup import Directory, find_child
+from .listing import Listing
+from .lookup import Lookup
 from .misses import Failure
-from .names import HIDDEN, Place
+from .names import Place
 from .nodes import (
     EMPTY_SHA1,
+    CollectionDirectory,
+    Directory,
     File,
     FixedDirectory,
-    LabelsDirectory,
     Node,
     Readme,
-    TreeDirectory,
     UnloadedTree,
     check_size,
     is_proven_alike,
 )
 from .openfiles import OpenFiles, read_whole
-from .paths import find_digest
+from .paths import Paths
 from .readers import BytesReader
 from .readme import README_BYTES
-from .refusals import BadHandleRefusal, DirectoryRefusal, NoAttributeRefusal, NotDirectoryRefusal, StaleRefusal
+from .refusals import BadHandleRefusal, DirectoryRefusal, NoAttributeRefusal, StaleRefusal
 from .xattrs import STATUS, find_status, has_status, values_of
 
 log = logging.getLogger(__name__)
@@ -80,12 +80,14 @@ class Vfs:
         negative_ttl_s: float = 2.0,
     ) -> None:
         self._asker = Asker(engine, negative_ttl_s=negative_ttl_s)
-        self._known = known
+        self.collections = OpenedCollections()
+        self._lookup = Lookup(self._asker, known, self.collections)
         self._find_present = find_present
         self._whole_file_limit_bytes = whole_file_limit_bytes
         self._negative_ttl_s = negative_ttl_s
         self._inodes = Inodes()
         self._inodes.hold("root", FixedDirectory(Place.ROOT))
+        self._paths = Paths(self._inodes, self.collections)
         self._files = OpenFiles()
         self._directories: dict[int, tuple[int, Listing[Any]]] = {}
         self._next_directory = 1
@@ -97,12 +99,12 @@ class Vfs:
         """Return what a name stands for; every answer but Absent counts as a lookup until ``forget``."""
         directory = await self._enter(parent)
         try:
-            node = await find_child(directory, raw, self._asker)
+            node = await self._lookup.find_child(directory, raw)
         except NotFoundError as exc:
             log.log(exc.log_level, "%r: %s", raw, exc)
             return Absent(self._negative_ttl_s)
         if node is None:
-            return Absent(IMMUTABLE_TTL_S)
+            return absent_in(directory)
         inode = self._inodes.enter(_key_of(parent, raw, node), node)
         self._inodes.count_lookup(inode)
         self._label(inode, node)
@@ -128,7 +130,7 @@ class Vfs:
     # directories
 
     async def open_directory(self, inode: int) -> int:
-        listing = await self._list(await self._enter(inode))
+        listing = await self._lookup.list_children(await self._enter(inode))
         handle, self._next_directory = self._next_directory, self._next_directory + 1
         self._directories[handle] = (inode, listing)
         return handle
@@ -192,6 +194,8 @@ class Vfs:
 
     async def get_xattr(self, inode: int, name: str) -> bytes:
         node = self._get(inode)
+        if name == STATUS and isinstance(node, UnloadedTree):
+            node = await self._enter(inode)
         if name == STATUS and has_status(node):
             return (await find_status(node, self._find_present)).encode()
         value = values_of(node).get(name)
@@ -207,7 +211,11 @@ class Vfs:
 
     def find_digest(self, parts: Sequence[str]) -> Sha1 | None:
         """Return the digest behind a path below the mountpoint, without waiting; None where there is no such name."""
-        return find_digest(parts, self._find_tree)
+        return self._paths.find_digest(parts)
+
+    def find_files(self, parts: Sequence[str]) -> set[Sha1]:
+        """Return what may be waited for at a path or below it, without waiting; nothing for no such name."""
+        return self._paths.find_files(parts)
 
     def find_failure(self, sha1: Sha1) -> Failure | None:
         """Return what last went wrong with a file or a tree."""
@@ -238,24 +246,12 @@ class Vfs:
             self._inodes.update(inode, replace(node, label=named.label))
 
     async def _enter(self, inode: int) -> Directory:
-        """Return a directory, asking for its tree where only its digest is known."""
+        """Return a directory, asking for what stands in it where only its digest is known."""
         node = self._get(inode)
-        if isinstance(node, UnloadedTree):
-            node = node.loaded(await self._asker.get_tree(node.sha1))
-            if self._inodes.find(inode) is not None:
-                self._inodes.update(inode, node)
-        if isinstance(node, File | Readme):
-            raise NotDirectoryRefusal("a file has nothing in it")
-        return node
-
-    async def _list(self, directory: Directory) -> Listing[Any]:
-        if isinstance(directory, TreeDirectory):
-            return list_tree(directory)
-        if isinstance(directory, LabelsDirectory) or directory.place in HIDDEN:
-            return list_nothing()
-        if directory.place is Place.ROOT:
-            return list_root()
-        return list_known(await trio.to_thread.run_sync(self._known), directory.place)
+        directory = await self._lookup.load(node)
+        if directory is not node and self._inodes.find(inode) is not None:
+            self._inodes.update(inode, directory)
+        return directory
 
     async def _open(self, file: File) -> FileReader:
         """Open what the file is found to be now; an empty one needs nobody.
@@ -279,17 +275,13 @@ class Vfs:
         except trio.WouldBlock:
             log.warning("inode %d: too many claims fail at once, the kernel keeps its pages of this one", inode)
 
-    def _find_tree(self, sha1: Sha1) -> Tree | None:
-        """Return a tree that the kernel holds a directory of."""
-        for _, node in self._inodes:
-            if isinstance(node, TreeDirectory) and node.sha1 == sha1 and not node.path:
-                return node.tree
-        return None
-
 
 def _key_of(parent: int, name: bytes, node: Node) -> Hashable:
     """Return what makes a node the same one.
 
     Names of one file share an inode; a directory's belongs to one name, since Linux lets a directory have no other.
+    A collection that takes the place of another under its name is another directory.
     """
+    if isinstance(node, CollectionDirectory):
+        return (parent, name, node.link)
     return node.key if isinstance(node, File) else (parent, name)

@@ -9,7 +9,7 @@ from ..core.model import ManifestDigest
 from ..core.names import why_not_a_name
 from ..core.request import FileRequest, Trust
 from .engine import FindPresent
-from .nodes import File, Node, TreeDirectory, UnloadedTree
+from .nodes import CollectionDirectory, File, FileFolder, Node, TreeDirectory, UnloadedTree
 
 PREFIX = "user.kacheryfs."
 STATUS = PREFIX + "status"
@@ -20,10 +20,12 @@ LINK = PREFIX + "link"
 
 def values_of(node: Node) -> dict[str, str]:
     """Return all but the status, which must be asked of the store."""
-    if isinstance(node, TreeDirectory):
+    if isinstance(node, TreeDirectory | UnloadedTree):
         return {TRUST: Trust.LINKED.value, LINK: str(TreeLink(node.sha1, _label(node.label), node.path))}
-    if isinstance(node, UnloadedTree):
-        return {TRUST: Trust.LINKED.value, LINK: str(TreeLink(node.sha1))}
+    if isinstance(node, CollectionDirectory):
+        return {TRUST: Trust.LINKED.value, LINK: str(node.link)}
+    if isinstance(node, FileFolder):
+        return {LINK: str(node.link)}
     if not isinstance(node, File):
         return {}
     values = {TRUST: node.trust.value, LINK: str(_link_of(node))}

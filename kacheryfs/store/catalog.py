@@ -1,7 +1,8 @@
 """The catalog: what this machine offers, where it lies, and what it held when it was read.
 
 Nothing is copied: an original is its path, its identity and its digests. The folder holds ``catalog.sqlite`` and the
-JSON of shared directories (``trees/ab/cd/ef/H``), which are served like originals.
+JSON of shared directories (``trees/ab/cd/ef/H``), which are served like originals. A share that was composed
+(``composing``) has no place of its own: its path is that of its tree's JSON, and files made for it lie there, too.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class Share:
     """What was shared under one path; ``link`` is empty for a kachery storage folder, which has one link an object.
 
     ``missing``: nothing is at the path any more; ``changed``: ``n_changed`` of its files are not what was hashed.
+    ``composed_of`` is where the originals of a composed share lie (their folder, or the only one's path), else "".
     """
 
     path: str
@@ -50,6 +52,12 @@ class Share:
     shared_at: float
     state: State = "ok"
     n_changed: int = 0
+    composed_of: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the user's own files lie: what to show for a path."""
+        return self.composed_of or self.path
 
 
 class Catalog:
@@ -62,7 +70,8 @@ class Catalog:
             raise CatalogError(f"the catalog's folder {folder} can't be made: {exc.strerror}") from exc
         self.folder = folder.resolve()
         self._db = CatalogDb(self.folder / "catalog.sqlite")
-        self._entry = CatalogEntry(self._db, TreeFolder(self.folder / "trees"))
+        self._own = TreeFolder(self.folder / "trees")
+        self._entry = CatalogEntry(self._db, self._own)
 
     def close(self) -> None:
         self._db.close()
@@ -166,10 +175,21 @@ class Catalog:
             " LEFT JOIN hashed h ON h.path = o.path LEFT JOIN content c ON c.sha1 = o.sha1 WHERE o.share = ?",
             (share_id,),
         )
+        share = replace(share, composed_of=self._composed_of(share, [row[0] for row in rows]))
         n_changed = sum(row[3] != row[5] or _original(row[:5]).state() != "ok" for row in rows)
         if not os.path.lexists(share.path):
             return replace(share, state="missing", n_changed=n_changed)
         return replace(share, state="changed" if n_changed else "ok", n_changed=n_changed)
+
+    def _composed_of(self, share: Share, paths: Sequence[bytes]) -> str:
+        originals = [path for path in paths if not self._own.holds(path)]
+        if not originals or not self._own.holds(os.fsencode(share.path)):
+            return ""
+        return os.fsdecode(os.path.commonpath(originals))
+
+    def composed_path(self, sha1: Sha1) -> bytes:
+        """Return the path of a share that has none of its own: its tree's."""
+        return os.fsencode(self._own.path(sha1))
 
     def unshare(self, link_or_path: str) -> Share:
         """Stop offering a share, named by its path or its link; returns what it was."""
@@ -177,7 +197,8 @@ class Catalog:
         if len(found) > 1:
             paths = ", ".join(shown(share.path) for _, share in found[:5])
             raise InputError(f"{len(found)} shares have this link: name one by its path ({paths})")
-        (share_id, share) = found[0]
+        share_id = found[0][0]
+        share = self._with_state(*found[0])
         self._entry.remove(share_id)
         return share
 

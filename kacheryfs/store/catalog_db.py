@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CatalogError
+from .forks import guarded
 
 VERSION = 1
 WAIT_S = 60.0
@@ -63,6 +64,7 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield
     finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)  # a child that was forked meanwhile has the descriptor, too
         os.close(fd)
 
 
@@ -71,8 +73,8 @@ class CatalogDb:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
-        with self._translated(), _one_at_a_time(path.parent):
+        self._lock = guarded(threading.RLock())
+        with self._lock, self._translated(), _one_at_a_time(path.parent):
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
             self._set_up()
 

@@ -57,7 +57,10 @@ class Offered:
 
 @dataclass(frozen=True, slots=True)
 class NewShare:
-    """What ``share`` enters: a folder's or a file's real path, its link, and what it holds."""
+    """What ``share`` enters: a folder's or a file's real path, its link, and what it holds.
+
+    ``made`` are the contents of files that stand in the tree and nowhere on disk: the catalog keeps them.
+    """
 
     path: bytes
     link: str
@@ -65,6 +68,7 @@ class NewShare:
     total_bytes: int
     offers: Sequence[Offered]
     tree_json: bytes | None = None
+    made: Sequence[bytes] = ()
 
 
 class CatalogEntry:
@@ -122,8 +126,9 @@ class CatalogEntry:
             old = self._db.rows("SELECT path, sha1 FROM original WHERE share = ? AND NOT is_tree", (share_id,))
             self._db.execute("DELETE FROM original WHERE share = ? AND NOT is_tree", (share_id,))
             self._offer(share_id, share.offers, is_tree=False)
+            self._offer(share_id, [self._put_own(data) for data in share.made], is_tree=False)
             if share.tree_json is not None:
-                self._offer(share_id, [self._put_tree(share.tree_json)], is_tree=True)
+                self._offer(share_id, [self._put_own(share.tree_json)], is_tree=True)
             self._require_known(share_id, share.path)
             self._forget_paths(path for path, _ in old)
             self._forget_contents(sha1 for _, sha1 in old)
@@ -145,7 +150,7 @@ class CatalogEntry:
             [(share_id, offer.path, offer.root_bytes, offer.sha1.raw, is_tree) for offer in offers],
         )
 
-    def _put_tree(self, data: bytes) -> Offered:
+    def _put_own(self, data: bytes) -> Offered:
         sha1 = Sha1.of(data)
         self._trees.put(sha1, data)
         path = os.fsencode(self._trees.path(sha1))
@@ -170,14 +175,15 @@ class CatalogEntry:
     def remove(self, share_id: int) -> None:
         """Stop offering a share. What its files held stays known, so that sharing again reads nothing twice."""
         with self._db.transaction():
-            trees = self._db.rows("SELECT path, sha1 FROM original WHERE share = ? AND is_tree", (share_id,))
+            rows = self._db.rows("SELECT path, sha1 FROM original WHERE share = ?", (share_id,))
             self._db.execute("DELETE FROM original WHERE share = ?", (share_id,))
             self._db.execute("DELETE FROM share WHERE id = ?", (share_id,))
-            self._forget_paths(path for path, _ in trees)
-            for _, sha1 in trees:
-                if self._db.row("SELECT 1 FROM hashed WHERE sha1 = ?", (sha1,)) is None:
+            own = [(path, sha1) for path, sha1 in rows if self._trees.holds(path)]
+            self._forget_paths(path for path, _ in own)
+            for path, sha1 in own:
+                if self._db.row("SELECT 1 FROM hashed WHERE path = ?", (path,)) is None:
                     self._trees.remove(Sha1(sha1))
-            self._forget_contents(sha1 for _, sha1 in trees)
+            self._forget_contents(sha1 for _, sha1 in own)
 
     def _forget_paths(self, paths: Iterable[bytes]) -> None:
         self._db.execute_many(

@@ -1,4 +1,4 @@
-"""The JSON of shared directories: the catalog's own files, each under its SHA-1."""
+"""The catalog's own files, each under its SHA-1: the JSON of shared directories, and files made for a share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from ..errors import CatalogError
 
 
 class TreeFolder:
-    """A folder of directories' JSON; what is damaged is as good as absent."""
+    """A folder of the catalog's own files; what is damaged is as good as absent."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
     def path(self, sha1: Sha1) -> Path:
         return self.root / fan_out(sha1)
+
+    def holds(self, path: bytes) -> bool:
+        """Tell whether a path is one of these files'."""
+        return path.startswith(os.fsencode(self.root) + b"/")
 
     def find(self, sha1: Sha1) -> bytes | None:
         """Return the content, proven; None where it is absent or is not what its name says."""

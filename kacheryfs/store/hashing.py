@@ -80,6 +80,12 @@ def hash_file(fd: int, size_bytes: int, *, on_progress: Callable[[int], None] | 
     return FileHasher().hash(fd, size_bytes, on_progress)
 
 
+def hash_bytes(data: bytes) -> HashedFile:
+    """Return what ``hash_file`` would of a file with this content."""
+    digests = list(_block_digests(memoryview(data))) if len(data) > BLOCK_BYTES else []
+    return _hashed_file(len(data), Sha1.of(data), digests)
+
+
 def _hashed_file(size_bytes: int, sha1: Sha1, digests: list[bytes]) -> HashedFile:
     if size_bytes <= BLOCK_BYTES:
         return HashedFile(sha1, size_bytes, None, [])

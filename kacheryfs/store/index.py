@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.model import Binding, Layout, Sha1, parse_manifest_digest, salted
+from .forks import guarded
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class Index:
     def __init__(self, path: Path, find_rows: Callable[[], Iterable[Row]]) -> None:
         self._path = path
         self._find_rows = find_rows
-        self._lock = threading.Lock()
+        self._lock = guarded(threading.Lock())
         self._database: sqlite3.Connection | None = None
         self._is_substitute = False  # in memory, where no file can be made
         self._has_warned = False

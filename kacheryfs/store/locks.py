@@ -48,6 +48,7 @@ class Locks:
                 self._poll(fd, flock, name, timeout_s)
             yield
         finally:
+            _unlock(fd)
             os.close(fd)
 
     def _poll(self, fd: int, flock: bytes, name: str, timeout_s: float) -> None:
@@ -57,6 +58,12 @@ class Locks:
                 raise StoreError(f"store: the lock of {name[:8]} was held for {timeout_s:g} s by another process")
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LAST_POLL_S)
+
+
+def _unlock(fd: int) -> None:
+    """Free the lock by name: closing would leave it to a child that was forked meanwhile, and has the descriptor."""
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
 
 
 def _try_lock(fd: int, flock: bytes) -> bool:

@@ -116,6 +116,24 @@ class OpenOriginal:
         if Identity.of(os.fstat(self.fd)) != self.original.identity:
             raise changed(self.original.sha1)
 
+    def read_into(self, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` from byte ``start`` on; ChangedError unless the file is what was hashed, before and after."""
+        try:
+            self.check()
+            self._fill(start, buffer)
+            self.check()
+        except OSError as exc:
+            name = f"sha1 {self.original.sha1.short}"
+            raise CatalogError(f"{name}: the shared file can't be read: {exc.strerror or exc}") from exc
+
+    def _fill(self, start: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            n_bytes = os.preadv(self.fd, [buffer[done:]], start + done)
+            if n_bytes == 0:
+                raise changed(self.original.sha1)
+            done += n_bytes
+
     def close(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)

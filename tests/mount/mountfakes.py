@@ -109,7 +109,7 @@ class FakeEngine:
         self.files[file.digest] = file
         return file
 
-    async def locate(self, request: FileRequest) -> FakeLocated:
+    async def locate(self, request: FileRequest, *, allow_claims: bool = False) -> FakeLocated:
         self.asked.append(request)
         await self._check(request.sha1)
         if request.sha1 not in self.files:

@@ -18,8 +18,8 @@ from kacheryfs.mount.names import FileName, Place, find_labelled, find_named
 PROBES = (".git", ".hidden", "autorun.inf", ".Trash-1000", "n" * 255, "H", "0" * 39, "0" * 41, "A" * 40, " " + "0" * 40)
 
 
-async def test_the_root_lists_readme_sha1_and_sha1dir(shown: Shown) -> None:
-    assert list(await shown.list()) == ["README", "sha1", "sha1dir"]
+async def test_the_root_lists_readme_collections_sha1_and_sha1dir(shown: Shown) -> None:
+    assert list(await shown.list()) == ["README", "collections", "sha1", "sha1dir"]
 
 
 async def test_the_directories_of_links_can_be_opened_but_are_not_listed(shown: Shown) -> None:

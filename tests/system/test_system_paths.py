@@ -55,8 +55,8 @@ def errno_of(call: Callable[[], object]) -> str:
     return errno.errorcode[caught.value.errno or 0]
 
 
-def test_the_root_lists_readme_sha1_and_sha1dir_and_nothing_else(shared: Shared) -> None:
-    assert sorted(os.listdir(shared.mount.path)) == ["README", "sha1", "sha1dir"]
+def test_the_root_lists_readme_collections_sha1_and_sha1dir_and_nothing_else(shared: Shared) -> None:
+    assert sorted(os.listdir(shared.mount.path)) == ["README", "collections", "sha1", "sha1dir"]
     assert b"sha1/H" in (shared.mount / "README").read_bytes()
 
 

@@ -1,0 +1,57 @@
+"""An NWB file's recording, read by h5py through the fetcher, without a mount."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from spikeinterface.extractors.nwbextractors import NwbRecordingExtractor
+
+from ..app.embedded import get_fetcher
+from .remote_source import Source
+from .safety_hdf5 import close_at_exit, open_hdf5
+
+
+class RemoteNwbRecording(NwbRecordingExtractor):  # type: ignore[misc]
+    """SpikeInterface's NWB extractor on a file behind a link, which was checked to stay inside of itself.
+
+    Parameters
+    ----------
+    source : dict
+        ``link`` (``sha1://H?manifest=M``) and ``size_bytes`` of the file.
+    electrical_series_path : str or None
+    load_time_vector : bool
+    samples_for_rate_estimation : int
+    load_channel_properties : bool
+        As SpikeInterface's extractor takes them.
+    """
+
+    def __init__(
+        self,
+        source: Mapping[str, Any],
+        electrical_series_path: str | None = None,
+        load_time_vector: bool = False,
+        samples_for_rate_estimation: int = 1000,
+        load_channel_properties: bool = True,
+    ) -> None:
+        found = Source.parse(source)
+        remote = get_fetcher().open_file(found.request)
+        self._remote_file = remote
+        open_hdf5(remote.as_file(), f"the NWB file sha1 {found.request.sha1.short}").close()
+        NwbRecordingExtractor.__init__(
+            self,
+            electrical_series_path=electrical_series_path,
+            load_time_vector=load_time_vector,
+            samples_for_rate_estimation=samples_for_rate_estimation,
+            load_channel_properties=load_channel_properties,
+            file=remote.as_file(),
+        )
+        close_at_exit(self._reader.file)
+        self._serializability = {"memory": True, "json": True, "pickle": True}  # by the link, not by the open file
+        self._kwargs = {
+            "source": found.to_json(),
+            "electrical_series_path": self.electrical_series_path,
+            "load_time_vector": load_time_vector,
+            "samples_for_rate_estimation": samples_for_rate_estimation,
+            "load_channel_properties": load_channel_properties,
+        }

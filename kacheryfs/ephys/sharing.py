@@ -1,0 +1,203 @@
+"""Recordings as links: ``share_recording`` offers what a recording reads, in place, and how to open it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import operator
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import spikeinterface
+from spikeinterface.core import BaseRecording
+
+from ..app import open_catalog
+from ..config import load_settings
+from ..core.model import Sha1
+from ..core.names import why_not_a_name
+from ..errors import InputError, KacheryError
+from ..store.composing import Names, Part, compose
+from .describing import encode_description
+from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
+from .metadata import encode_metadata, metadata_of
+from .replay_child import sample_digests
+from .replaying import Replay
+from .sharing_files import look_at
+from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface
+from .sharing_layouts import find_layout
+from .sharing_memory import save_recording
+from .sharing_paths import MADE_FOLDER, Named, find_paths, name_files, with_names
+from .sharing_progress import Progress
+from .sharing_summary import summarize
+
+if TYPE_CHECKING:
+    from ..config import Settings
+
+
+def share_recording(recording: BaseRecording, *, label: str | None = None) -> str:
+    """Offer a recording to peers and return its link.
+
+    Nothing is copied or changed: the files that the recording reads are read once, to name them by their digest, and
+    are served from where they lie; unchanged files are not read again. A recording that lives in memory is first saved,
+    with a line on stderr that says where.
+
+    Parameters
+    ----------
+    recording : spikeinterface.core.BaseRecording
+        Any recording: of files (binary, SpikeGLX, Open Ephys, NWB, Zarr, MDA, …), or a chain of preprocessing, slices,
+        aggregation and concatenation over such. The link keeps the chain: traces are computed where they are read.
+        Channel ids, properties, probe, annotations and times are shared as they are now; absolute paths in them are
+        cut down to their last name.
+    label : str, optional
+        What the link is to be called; by default as the recording's file or folder.
+
+    Returns
+    -------
+    str
+        The link, ``sha1dir://H.label``, of a folder with the files under their real names, ``recording.json`` (which
+        stock SpikeInterface loads from a mount: ``si.load(".../recording.json", base_folder=True)``) and
+        ``kacheryfs.json``. The same recording gives the same link. ``kacheryfs serve`` lets peers read it.
+
+    Raises
+    ------
+    KacheryError
+        ``InputError`` for what is no recording, or one that can't be opened anew from its files; ``ChangedError`` where
+        a file is still being written; ``CatalogError`` where the catalog can't be written.
+
+    Examples
+    --------
+    >>> import kacheryfs as kfs, spikeinterface as si
+    >>> recording = si.generate_recording(num_channels=4, durations=[1.0])
+    >>> link = kfs.share_recording(recording, label="example")
+    >>> kfs.load_recording(link).get_num_channels()
+    4
+    """
+    if not isinstance(recording, BaseRecording):
+        raise InputError(f"share_recording takes a recording of SpikeInterface, not a {type(recording).__name__}")
+    reason = label and why_not_a_name(label)
+    if reason:
+        raise InputError(f"the label {label!r} {reason}")
+    settings = load_settings({}, os.environ)
+    what = f"this {type(recording).__name__}"
+    try:
+        return _share(recording, label, settings, what)
+    except (KacheryError, KeyboardInterrupt):
+        raise
+    except Exception as exc:  # the seam: whatever SpikeInterface and a format's reader raise, in one line
+        raise InputError(f"{what} can't be shared: {type(exc).__name__}: {' '.join(str(exc).split())[:300]}") from exc
+
+
+def _share(recording: Any, label: str | None, settings: Settings, what: str) -> str:
+    description = _find_description(recording)
+    if description is None:
+        recording, label = save_recording(recording, settings.data_dir, what), label or "recording"
+        description = describe(recording)
+    with Replay(what) as replay:
+        draft = _draft(recording, description, replay, what)
+        label = label or draft.default_label
+        made = _make_files(draft, label)
+        _check(draft, made, replay, what)
+    own_folders = (settings.store_dir, settings.runtime_dir, settings.config_dir)
+    with open_catalog(settings) as catalog, Progress(what) as progress:
+        shared = compose(catalog, {**draft.parts, **made}, label, progress=progress.set, own_folders=own_folders)
+    return str(shared.link)
+
+
+def _find_description(recording: Any) -> Description | None:
+    """Return how to open the recording anew; None where only this process can."""
+    if not recording.check_serializability("json") or not is_of_spikeinterface(recording):
+        return None
+    try:
+        description = describe(recording)
+    except TypeError:  # an argument that JSON can't say, in a class that promised otherwise
+        return None
+    reads_files = all(find_paths(each) for each in _descriptions(description, list(find_leaves(recording))))
+    return description if reads_files else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A recording whose files were found: ``description`` has the tree's names, ``digests`` are of sampled traces."""
+
+    recording: Any
+    description: Description
+    leaves: Sequence[Leaf]
+    named: Named
+    parts: Mapping[Names, Part]
+    digests: Sequence[str]
+
+    @property
+    def default_label(self) -> str:
+        return next(iter(self.named.paths.values()))[-1]
+
+
+def _draft(recording: Any, description: Description, replay: Replay, what: str) -> _Draft:
+    found = find_paths(description)
+    leaves = list(find_leaves(recording))
+    opened, digests = replay.open_anew(description, _descriptions(description, leaves))
+    expected = list(sample_digests(recording))
+    _require_equal(digests, expected, what)
+    named = name_files([each.path for each in found], opened)
+    if not named.files:
+        raise InputError(f"{what} reads no file that could be shared")
+    parts = {names: look_at(path) for names, path in named.files.items()}
+    with_names(description, found, named.paths)
+    return _Draft(recording, description, leaves, named, parts, expected)
+
+
+def _descriptions(description: Description, leaves: Sequence[Leaf]) -> list[Description]:
+    """Return the leaves' own descriptions, each once: a chain may come back to one leaf in several places."""
+    found: list[Description] = [functools.reduce(operator.getitem, leaf.at, description) for leaf in leaves]  # type: ignore[arg-type]
+    return list({json.dumps(each["kwargs"], sort_keys=True): each for each in found}.values())
+
+
+def _require_equal(digests: Sequence[str], expected: Sequence[str], what: str) -> None:
+    if digests != expected:
+        raise InputError(
+            f"{what} gives other traces when it is opened anew (its file was changed, or a step draws at random): open "
+            "it again, or save it with recording.save(folder=…) and share what that returns"
+        )
+
+
+def _make_files(draft: _Draft, label: str) -> dict[Names, bytes]:
+    """Return the small files of the tree that say what the recording is."""
+    made: dict[Names, bytes] = {}
+    top = _add_metadata(made, draft.recording)
+    summary = summarize(draft.recording)
+    about = RecordingDescription(label, spikeinterface.__version__, summary, tuple(_layouts(draft, made)), top)
+    made[(DESCRIPTION_FILE,)] = encode_description(about)
+    made[(RECORDING_FILE,)] = json.dumps(draft.description, indent=1).encode()
+    return made
+
+
+def _layouts(draft: _Draft, made: dict[Names, bytes]) -> Iterator[BinaryLayout]:
+    real_names = {os.path.realpath(path): names for names, path in draft.named.files.items()}
+    for leaf in draft.leaves:
+        layout = find_layout(leaf, real_names)
+        if layout is not None:
+            yield replace(layout, metadata=_add_metadata(made, leaf.extractor))
+
+
+def _add_metadata(made: dict[Names, bytes], recording: Any) -> TreePath:
+    """Put a recording's metadata among the made files, one file for equal ones, and return its name."""
+    data = encode_metadata(metadata_of(recording))
+    names = (MADE_FOLDER, f"{Sha1.of(data).hex[:16]}.npz")
+    made[names] = data
+    return names
+
+
+def _check(draft: _Draft, made: Mapping[Names, bytes], replay: Replay, what: str) -> None:
+    """Load the recording as somebody else will, from a folder that holds the tree and nothing else."""
+    with tempfile.TemporaryDirectory(prefix="kacheryfs-tree-") as folder:
+        for names, part in {**draft.parts, **made}.items():
+            place = Path(folder, *names)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(part, bytes):
+                place.write_bytes(part)
+            else:
+                place.symlink_to(draft.named.files[names])
+        _require_equal(replay.load(Path(folder, RECORDING_FILE)), draft.digests, what)

@@ -1,0 +1,1 @@
+"""fsspec's view of links: ``sha1://`` and ``sha1dir://``, read through the embedded fetcher, without a mount."""
