@@ -23,6 +23,7 @@ class _Stream:
     next_byte: int
     read_bytes: int
     hinted_to: int
+    n_reads: int = 1
 
 
 class ReadPattern:
@@ -51,6 +52,7 @@ class ReadPattern:
             if stream.next_byte - slack <= span.start <= stream.next_byte + slack:
                 stream.read_bytes += max(span.stop - stream.next_byte, 0)
                 stream.next_byte = max(stream.next_byte, span.stop)
+                stream.n_reads += 1
                 self._streams.remove(stream)
                 break
         else:
@@ -60,7 +62,8 @@ class ReadPattern:
         return stream
 
     def _window_of(self, stream: _Stream) -> int:
-        if stream.read_bytes <= SETTLED_BYTES:
+        # One read is no sequence, however long: a kernel that reads 1 MiB ahead asks for that around a fault.
+        if stream.read_bytes <= SETTLED_BYTES or stream.n_reads < 2:
             return 0
         if stream.read_bytes <= FULL_AFTER_BYTES:
             return min(FIRST_WINDOW_BYTES, self._max_window_bytes)

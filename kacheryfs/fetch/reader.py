@@ -43,6 +43,7 @@ class FileReader:
         self._trust = trust
         self._engines = engines
         self._pattern = ReadPattern(engines.readahead_bytes)
+        self._ahead = range(0)  # what ``read_now`` found worth fetching, for the ``read`` that follows it
         self._is_open = True
         file.n_readers += 1
 
@@ -66,7 +67,8 @@ class FileReader:
         span = self._file.layout.clip(offset, n_bytes)
         if not span:
             return await self._read_nothing(n_bytes)
-        return await self._read_waiting(span, self._file.layout.blocks_of(span))
+        ahead, self._ahead = self._ahead, range(0)
+        return await self._read_waiting(span, self._file.layout.blocks_of(span), ahead)
 
     def read_now(self, offset: int, n_bytes: int) -> memoryview | None:
         """Return the same where nothing has to be waited for, None where it has, or where nothing is left to read."""
@@ -76,8 +78,13 @@ class FileReader:
         if offset >= stop:
             return None
         span = ByteRange(offset, stop)
-        self._hint_ahead(span)
-        return self._find_recent(span) or self._find_stored(span)
+        ahead = self._find_ahead(span)
+        found = self._find_recent(span) or self._find_stored(span)
+        if found is None:
+            self._ahead = ahead or self._ahead
+        elif ahead:
+            self._engines.scheduler.hint(file, ahead)
+        return found
 
     def _find_recent(self, span: ByteRange) -> memoryview | None:
         """Return ``span`` where it was fetched just now: out of one batch as it lies, out of two put together."""
@@ -110,29 +117,32 @@ class FileReader:
             await self._read_waiting(ByteRange(0, 1), BlockRange(0, 1))
         return b""
 
-    def _hint_ahead(self, span: ByteRange) -> None:
+    def _find_ahead(self, span: ByteRange) -> range:
+        """Take note of a read; return the whole blocks after those that it demands which should be fetched too."""
         ahead = self._pattern.observe(span)
         if ahead is None or self._file.stored.is_proven:
-            return
+            return range(0)
         layout = self._file.layout
         wanted = layout.blocks_of(layout.clip(ahead.start, len(ahead)))
-        # Whole blocks after those that this read itself demands.
-        first = layout.blocks_of(span).stop
-        self._engines.scheduler.hint(self._file, range(max(wanted.start, first), wanted.stop))
+        return range(max(wanted.start, layout.blocks_of(span).stop), wanted.stop)
 
-    async def _read_waiting(self, span: ByteRange, blocks: BlockRange) -> memoryview:
+    async def _read_waiting(self, span: ByteRange, blocks: BlockRange, ahead: range = range(0)) -> memoryview:
         buffer = memoryview(bytearray(len(span)))
         with self._engines.waits.waiting(self._file, blocks, self._trust):
             while True:
-                unstored = await self._make_present(blocks)
+                unstored = await self._make_present(blocks, ahead)
                 is_filled = await self._fill(span, blocks, buffer, unstored)
                 self._file.check_readable(self._trust)
                 if is_filled:
                     return buffer
+                ahead = range(0)
         raise AssertionError("waiting() raises when its scope ends early")
 
-    async def _make_present(self, blocks: BlockRange) -> dict[int, VerifiedBlock]:
-        """Return once every block is in the store and checked; those that can't be stored are returned."""
+    async def _make_present(self, blocks: BlockRange, ahead: range) -> dict[int, VerifiedBlock]:
+        """Return once every block is in the store and checked; those that can't be stored are returned.
+
+        ``ahead`` is fetched with what is missing, behind it in the same request, or by itself.
+        """
         stored, memory, binding = self._file.stored, self._engines.memory, self._file.binding
         missing = []
         unstored = {}
@@ -144,7 +154,9 @@ class FileReader:
             else:
                 missing.append(block)
         if missing:
-            unstored.update(await self._engines.scheduler.ensure(self._file, missing))
+            unstored.update(await self._engines.scheduler.ensure(self._file, missing, ahead))
+        else:
+            self._engines.scheduler.hint(self._file, ahead)
         return unstored
 
     async def _check(self, block: int) -> bool:

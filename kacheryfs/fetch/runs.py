@@ -42,6 +42,11 @@ class Run:
         self.scope = trio.CancelScope(deadline=self.progress_at + run_timeout_s(self.n_bytes))
 
     @property
+    def n_awaited(self) -> int:
+        """How many of its first blocks somebody waits for; the rest comes for the future."""
+        return next((n for n, flight in enumerate(self.flights) if not flight.waiters), len(self.flights))
+
+    @property
     def is_needless(self) -> bool:
         """Whether others have landed all that it carries."""
         return all(flight.state is FlightState.LANDED for flight in self.flights)

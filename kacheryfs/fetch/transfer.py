@@ -29,8 +29,13 @@ class Transfer:
         self._metadata = metadata
         self._recent = recent
 
-    async def carry(self, file: OpenFile, provider: Provider, blocks: BlockRange, landing: Landing) -> None:
-        """Fetch ``blocks`` in order and land each; PeerError (with all before it landed) where it breaks off."""
+    async def carry(
+        self, file: OpenFile, provider: Provider, blocks: BlockRange, n_awaited: int, landing: Landing
+    ) -> None:
+        """Fetch ``blocks`` in order and land each; PeerError (with all before it landed) where it breaks off.
+
+        Somebody waits for the first ``n_awaited``: they land without what comes behind them.
+        """
         self._metadata.request_group(file, blocks.start, provider.peer)
         if provider.is_partial:
             blocks = await self._cut_to_present(file, provider, blocks)
@@ -41,11 +46,11 @@ class Transfer:
             async with provider.peer.open_range(
                 file.binding, span, is_partial=provider.is_partial, size_bytes=layout.size_bytes
             ) as stream:
-                start = blocks.start
+                start, stop = blocks.start, blocks.start + min(n_awaited or n_batch, n_batch, len(blocks))
                 while start < blocks.stop:
-                    batch = BlockRange(start, min(start + n_batch, blocks.stop))
+                    batch = BlockRange(start, stop)
                     await self._carry_batch(file, provider, stream, batch, landing)
-                    start = batch.stop
+                    start, stop = stop, min(stop + n_batch, blocks.stop)
         except PeerLacksError:
             provider.presence.pop(blocks.start // GROUP_BLOCKS, None)  # what it said is no longer so
             raise

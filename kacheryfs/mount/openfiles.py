@@ -48,14 +48,11 @@ class OpenFiles:
         return opened
 
     def read_now(self, handle: int, offset: int, n_bytes: int) -> memoryview | None:
-        """Return all that is asked for where it is at hand and inside the file, else None; never an error."""
+        """Return all that is asked for where it is at hand and inside the file, else None. KacheryError."""
         opened = self._open.get(handle)
         if opened is None or opened.failed or offset + n_bytes > opened.size_bytes:
             return None
-        try:
-            data = opened.reader.read_now(offset, n_bytes)
-        except KacheryError:
-            return None  # ``read_whole`` meets it again, and says so
+        data = opened.reader.read_now(offset, n_bytes)
         return data if data is not None and len(data) == n_bytes else None
 
     def close(self, handle: int) -> None:

@@ -46,10 +46,7 @@ class Turnstile:
             return trio.lowlevel.Abort.SUCCEEDED
 
         await trio.lowlevel.wait_task_rescheduled(leave)
-        self._is_waking = False
-        if not self._is_taken:
-            return
-        # Somebody was quicker; it wakes the next one when it lets go.
+        self._is_waking = False  # if somebody was quicker, it wakes the next one when it lets go
 
     def _wake_one(self) -> None:
         if self._waiting and not self._is_waking:

@@ -42,7 +42,7 @@ class Presence:
             os.close(fd)
             raise
 
-    def set(self, first: int, n_blocks: int) -> None:
+    def set(self, first: int, n_blocks: int = 1) -> None:
         os.pwrite(self._fd, b"\1" * n_blocks, first)
 
     def clear(self, block: int) -> None:
