@@ -51,8 +51,8 @@ class ReadPattern:
         for stream in reversed(self._streams):
             if stream.next_byte - slack <= span.start <= stream.next_byte + slack:
                 stream.read_bytes += max(span.stop - stream.next_byte, 0)
+                stream.n_reads += span.stop > stream.next_byte  # the same one again, as after a wait, goes nowhere
                 stream.next_byte = max(stream.next_byte, span.stop)
-                stream.n_reads += 1
                 self._streams.remove(stream)
                 break
         else:
