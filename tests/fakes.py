@@ -169,7 +169,7 @@ class _FakeStream:
     peer: FakePeer
     rest: memoryview
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         await trio.lowlevel.checkpoint()
         self.peer.refuse_closed()
         n_bytes = min(len(buffer), len(self.rest))
@@ -255,7 +255,7 @@ class _SlowStream:
     stream: RangeStream
     rate_bytes_per_s: float
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer[: 64 * 1024])
         await trio.sleep(n_bytes / self.rate_bytes_per_s)
         return n_bytes
@@ -321,7 +321,7 @@ class _DroppingStream:
     n_left: int
     url: str
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         if self.n_left == 0:
             raise PeerUnreachableError(f"{self.url}: the connection broke")
         n_bytes = await self.stream.receive_into(buffer[: self.n_left])
@@ -366,7 +366,7 @@ class Lying(Wrapper):
 class _FlippingStream:
     stream: RangeStream
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer)
         buffer[:n_bytes] = _flipped(bytes(buffer[:n_bytes]))
         return n_bytes

@@ -23,6 +23,7 @@ class _Stream:
     next_byte: int
     read_bytes: int
     hinted_to: int
+    n_reads: int = 1
 
 
 class ReadPattern:
@@ -38,8 +39,8 @@ class ReadPattern:
         window = self._window_of(stream)
         wanted_to = stream.next_byte + window
         start = max(stream.hinted_to, stream.next_byte)
-        # In steps of a quarter window: a hint per read would make runs of 128 KiB.
-        if not window or wanted_to - start < window // 4:
+        # In steps of half a window: a hint per read would make runs of 128 KiB.
+        if not window or wanted_to - start < window // 2:
             return None
         stream.hinted_to = wanted_to
         return ByteRange(start, wanted_to)
@@ -50,6 +51,7 @@ class ReadPattern:
         for stream in reversed(self._streams):
             if stream.next_byte - slack <= span.start <= stream.next_byte + slack:
                 stream.read_bytes += max(span.stop - stream.next_byte, 0)
+                stream.n_reads += span.stop > stream.next_byte  # the same one again, as after a wait, goes nowhere
                 stream.next_byte = max(stream.next_byte, span.stop)
                 self._streams.remove(stream)
                 break
@@ -60,7 +62,8 @@ class ReadPattern:
         return stream
 
     def _window_of(self, stream: _Stream) -> int:
-        if stream.read_bytes <= SETTLED_BYTES:
+        # One read is no sequence, however long: a kernel that reads 1 MiB ahead asks for that around a fault.
+        if stream.read_bytes <= SETTLED_BYTES or stream.n_reads < 2:
             return 0
         if stream.read_bytes <= FULL_AFTER_BYTES:
             return min(FIRST_WINDOW_BYTES, self._max_window_bytes)

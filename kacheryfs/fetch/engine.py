@@ -28,11 +28,12 @@ from .openfile import OpenFile
 from .peerset import PeerSet
 from .prover import Prover
 from .reader import NOW_BUFFER_BYTES, Engines
+from .recent import Recent
 from .revival import Revival
 from .roots import RootFinder
 from .scheduler import Scheduler
 from .tasks import Tasks
-from .transfer import Buffers, Transfer
+from .transfer import Transfer
 from .trees import Trees
 from .waits import Waits
 
@@ -61,7 +62,7 @@ class Engine:
         self.waits = Waits(limits.read_timeout_s)
         metadata = Metadata(store, self.peers, tasks)
         self.scheduler = Scheduler(
-            self.peers, Transfer(metadata, Buffers()), memory, tasks, on_progress=self.prover.consider
+            self.peers, Transfer(metadata, Recent()), memory, tasks, on_progress=self.prover.consider
         )
         finder = Finder(self.peers, limits.lookup_timeout_s, tasks, on_found=self.scheduler.retry_stalled)
         now_buffer = memoryview(bytearray(NOW_BUFFER_BYTES))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import trio
 
 from ..core.manifest import Proof, binding_of
@@ -13,6 +15,9 @@ from ..store.blocks import StoredFile
 from .flights import Flight
 from .providers import ProviderBook
 
+if TYPE_CHECKING:
+    from .recent import Batch
+
 
 class OpenFile:
     """One binding's shared state within this process."""
@@ -23,6 +28,8 @@ class OpenFile:
         self.providers = providers
         self.trust = trust
         self.flights: dict[int, Flight] = {}
+        self.recent: dict[int, Batch] = {}
+        """The batch in which each block was fetched, while it is in memory; ``Recent``'s."""
         self.claimants: list[Peer] = []
         """Who claimed this manifest; banned if it turns out false."""
         self.retired: str | None = None
@@ -47,6 +54,7 @@ class OpenFile:
     def retire(self, reason: str) -> None:
         """Let nobody read from it any more."""
         self.retired = reason
+        self.recent.clear()
         for scope in list(self.waiting):
             scope.cancel()
 

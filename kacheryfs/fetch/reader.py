@@ -43,6 +43,7 @@ class FileReader:
         self._trust = trust
         self._engines = engines
         self._pattern = ReadPattern(engines.readahead_bytes)
+        self._ahead = range(0)  # what ``read_now`` found worth fetching, for the ``read`` that follows it
         self._is_open = True
         file.n_readers += 1
 
@@ -60,18 +61,54 @@ class FileReader:
 
         What is returned is valid until the caller's next await. TimedOutError, CancelledError, ClaimError.
         """
-        file = self._file
-        file.check_readable(self._trust)
-        span = file.layout.clip(offset, n_bytes)
+        found = self.read_now(offset, n_bytes)
+        if found is not None:
+            return found
+        span = self._file.layout.clip(offset, n_bytes)
         if not span:
             return await self._read_nothing(n_bytes)
-        self._hint_ahead(span)
-        blocks = file.layout.blocks_of(span)
-        if len(span) <= NOW_BUFFER_BYTES and all(file.stored.is_checked(block) for block in blocks):
-            view = self._engines.now_buffer[: len(span)]
-            if file.stored.read_now(span, view):
-                return view
-        return await self._read_waiting(span, blocks)
+        ahead, self._ahead = self._ahead, range(0)
+        return await self._read_waiting(span, self._file.layout.blocks_of(span), ahead)
+
+    def read_now(self, offset: int, n_bytes: int) -> memoryview | None:
+        """Return the same where nothing has to be waited for, None where it has, or where nothing is left to read."""
+        file = self._file
+        file.check_readable(self._trust)
+        stop = min(offset + n_bytes, file.layout.size_bytes)
+        if offset >= stop:
+            return None
+        span = ByteRange(offset, stop)
+        ahead = self._find_ahead(span)
+        found = self._find_recent(span) or self._find_stored(span)
+        if found is None:
+            self._ahead = ahead or self._ahead
+        elif ahead:
+            self._engines.scheduler.hint(file, ahead)
+        return found
+
+    def _find_recent(self, span: ByteRange) -> memoryview | None:
+        """Return ``span`` where it was fetched just now: out of one batch as it lies, out of two put together."""
+        recent, block_bytes = self._file.recent, self._file.layout.block_bytes
+        batch = recent.get(span.start // block_bytes)
+        if batch is None:
+            return None
+        if span.stop <= batch.span.stop:
+            return batch.view(span)
+        following = recent.get(batch.blocks.stop)
+        if following is None or span.stop > following.span.stop or len(span) > NOW_BUFFER_BYTES:
+            return None
+        n_first = batch.span.stop - span.start
+        view = self._engines.now_buffer[: len(span)]
+        view[:n_first] = batch.view(ByteRange(span.start, batch.span.stop))
+        view[n_first:] = following.view(ByteRange(following.span.start, span.stop))
+        return view
+
+    def _find_stored(self, span: ByteRange) -> memoryview | None:
+        stored = self._file.stored
+        if len(span) > NOW_BUFFER_BYTES or not all(map(stored.is_checked, self._file.layout.blocks_of(span))):
+            return None
+        view = self._engines.now_buffer[: len(span)]
+        return view if stored.read_now(span, view) else None
 
     async def _read_nothing(self, n_bytes: int) -> bytes:
         """Return that the file has ended; where its size is only claimed, once that is proven."""
@@ -80,29 +117,32 @@ class FileReader:
             await self._read_waiting(ByteRange(0, 1), BlockRange(0, 1))
         return b""
 
-    def _hint_ahead(self, span: ByteRange) -> None:
+    def _find_ahead(self, span: ByteRange) -> range:
+        """Take note of a read; return the whole blocks after those that it demands which should be fetched too."""
         ahead = self._pattern.observe(span)
         if ahead is None or self._file.stored.is_proven:
-            return
+            return range(0)
         layout = self._file.layout
         wanted = layout.blocks_of(layout.clip(ahead.start, len(ahead)))
-        # Whole blocks after those that this read itself demands.
-        first = layout.blocks_of(span).stop
-        self._engines.scheduler.hint(self._file, range(max(wanted.start, first), wanted.stop))
+        return range(max(wanted.start, layout.blocks_of(span).stop), wanted.stop)
 
-    async def _read_waiting(self, span: ByteRange, blocks: BlockRange) -> memoryview:
+    async def _read_waiting(self, span: ByteRange, blocks: BlockRange, ahead: range = range(0)) -> memoryview:
         buffer = memoryview(bytearray(len(span)))
         with self._engines.waits.waiting(self._file, blocks, self._trust):
             while True:
-                unstored = await self._make_present(blocks)
+                unstored = await self._make_present(blocks, ahead)
                 is_filled = await self._fill(span, blocks, buffer, unstored)
                 self._file.check_readable(self._trust)
                 if is_filled:
                     return buffer
+                ahead = range(0)
         raise AssertionError("waiting() raises when its scope ends early")
 
-    async def _make_present(self, blocks: BlockRange) -> dict[int, VerifiedBlock]:
-        """Return once every block is in the store and checked; those that can't be stored are returned."""
+    async def _make_present(self, blocks: BlockRange, ahead: range) -> dict[int, VerifiedBlock]:
+        """Return once every block is in the store and checked; those that can't be stored are returned.
+
+        ``ahead`` is fetched with what is missing, behind it in the same request, or by itself.
+        """
         stored, memory, binding = self._file.stored, self._engines.memory, self._file.binding
         missing = []
         unstored = {}
@@ -114,7 +154,9 @@ class FileReader:
             else:
                 missing.append(block)
         if missing:
-            unstored.update(await self._engines.scheduler.ensure(self._file, missing))
+            unstored.update(await self._engines.scheduler.ensure(self._file, missing, ahead))
+        else:
+            self._engines.scheduler.hint(self._file, ahead)
         return unstored
 
     async def _check(self, block: int) -> bool:

@@ -10,7 +10,7 @@ from .flights import FlightState
 from .openfile import OpenFile
 from .providers import Provider
 
-MAX_RUN_BYTES = 4 * 1024 * 1024
+MAX_RUN_BYTES = 8 * 1024 * 1024
 FIRST_RUN_BYTES = 1024 * 1024
 """The longest run asked of a provider whose rate isn't known yet."""
 RUN_S = 0.5
@@ -40,6 +40,11 @@ class Run:
         """What it carries; by the time it ends the file's table may hold another flight of the same block."""
         self.has_landed = False
         self.scope = trio.CancelScope(deadline=self.progress_at + run_timeout_s(self.n_bytes))
+
+    @property
+    def n_awaited(self) -> int:
+        """How many of its first blocks somebody waits for; the rest comes for the future."""
+        return next((n for n, flight in enumerate(self.flights) if not flight.waiters), len(self.flights))
 
     @property
     def is_needless(self) -> bool:

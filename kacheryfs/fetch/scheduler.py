@@ -74,11 +74,16 @@ class Scheduler:
 
     # -- what readers call -------------------------------------------------------------------------------------------
 
-    async def ensure(self, file: OpenFile, blocks: Iterable[int]) -> dict[int, VerifiedBlock]:
-        """Wait until every block is in the store; return those that the store could not keep. No deadline here."""
+    async def ensure(
+        self, file: OpenFile, blocks: Iterable[int], ahead: Iterable[int] = ()
+    ) -> dict[int, VerifiedBlock]:
+        """Wait until every block is in the store; return those that the store could not keep. No deadline here.
+
+        ``ahead`` are hints: what of them follows ``blocks`` comes behind them in one request.
+        """
         flights = [self._join(file, block) for block in blocks]
         try:
-            self._pump()
+            self.hint(file, ahead)
             for flight in flights:
                 await flight.done.wait()
         finally:
@@ -198,7 +203,9 @@ class Scheduler:
         url = run.provider.peer.url
         try:
             with run.scope:
-                await self._transfer.carry(run.file, run.provider, run.blocks, lambda b, u: self._land(run, b, u))
+                await self._transfer.carry(
+                    run.file, run.provider, run.blocks, run.n_awaited, lambda b, u: self._land(run, b, u)
+                )
         except PeerError as exc:
             return exc
         except Exception as exc:

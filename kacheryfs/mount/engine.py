@@ -14,6 +14,9 @@ from ..core.tree import Tree
 class FileReader(Protocol):
     """An open file."""
 
+    def read_now(self, offset: int, n_bytes: int) -> memoryview | None:
+        """Return what ``read`` would, where nothing has to be waited for; None where it has. KacheryError."""
+
     async def read(self, offset: int, n_bytes: int) -> bytes | memoryview:
         """Return exactly the bytes asked for, fewer only at the end of the file.
 

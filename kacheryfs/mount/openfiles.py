@@ -47,6 +47,14 @@ class OpenFiles:
             raise BadHandleRefusal(f"handle {handle} is not open")
         return opened
 
+    def read_now(self, handle: int, offset: int, n_bytes: int) -> memoryview | None:
+        """Return all that is asked for where it is at hand and inside the file, else None. KacheryError."""
+        opened = self._open.get(handle)
+        if opened is None or opened.failed or offset + n_bytes > opened.size_bytes:
+            return None
+        data = opened.reader.read_now(offset, n_bytes)
+        return data if data is not None and len(data) == n_bytes else None
+
     def close(self, handle: int) -> None:
         opened = self._open.pop(handle, None)
         if opened is not None:

@@ -9,6 +9,9 @@ class BytesReader:
     def __init__(self, data: bytes) -> None:
         self._data = data
 
+    def read_now(self, offset: int, n_bytes: int) -> memoryview:
+        return memoryview(self._data)[offset : offset + n_bytes]
+
     async def read(self, offset: int, n_bytes: int) -> bytes:
         return self._data[offset : offset + n_bytes]
 

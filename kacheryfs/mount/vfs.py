@@ -166,6 +166,10 @@ class Vfs:
         is_large_claim = node.trust is Trust.CLAIMED and node.size_bytes > self._whole_file_limit_bytes
         return Opened(self._files.add(inode, node, node.size_bytes, reader), not is_large_claim)
 
+    def read_now(self, handle: int, offset: int, n_bytes: int) -> memoryview | None:
+        """Return the bytes where they are at hand, until the caller's next await; None for whatever ``read`` is for."""
+        return self._files.read_now(handle, offset, n_bytes)
+
     async def read(self, handle: int, offset: int, n_bytes: int) -> bytes | memoryview:
         """Return the bytes, fewer only at the end of the file; a buffer may be reused after the caller's next await."""
         opened = self._files.get(handle)

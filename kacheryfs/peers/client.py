@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import socket
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -209,13 +209,14 @@ class _Body:
         self._seam = seam
         self._n_left = n_bytes
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         assert buffer
         with self._seam:
             if self._n_left == 0:
                 await trio.lowlevel.checkpoint()
                 return 0
-            n_bytes = await self._exchange.receive_into(buffer[: self._n_left])
+            is_whole = len(buffer) <= self._n_left
+            n_bytes = await self._exchange.receive_into(buffer[: self._n_left], when_full if is_whole else None)
             self._n_left -= n_bytes
             if n_bytes == 0:
                 raise PeerLiedError(f"its answer ends {self._n_left} bytes before what its head says")

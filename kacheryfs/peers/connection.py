@@ -7,6 +7,8 @@ has an h11 state of its own (0.1 ms), so that nothing of one answer can be taken
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import h11
 import trio
 
@@ -57,8 +59,8 @@ class Connection:
         self.is_reused = True
         return Exchange(self, state, Head.of(response), is_head_only=request.method == "HEAD")
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        n_bytes = await self._transport.receive_into(buffer)
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+        n_bytes = await self._transport.receive_into(buffer, when_full)
         self._stats.bytes_received += n_bytes
         return n_bytes
 
@@ -139,13 +141,13 @@ class Exchange:
         else:
             self._body = _FixedBody(connection, state.trailing_data[0], head.content_length or 0)
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         """Give at least one byte of the body, 0 at its end; bounded in time, see ClientLimits."""
         if self._body.is_complete:
             return 0
         started_at = trio.current_time()
         with within(self._pace.wait_s, "no byte of its answer came"):
-            n_bytes = await self._body.receive_into(buffer)
+            n_bytes = await self._body.receive_into(buffer, when_full)
         now = trio.current_time()
         self._pace.note(n_bytes, now - started_at)
         self._n_bytes += n_bytes
@@ -172,14 +174,15 @@ class _FixedBody:
     def is_complete(self) -> bool:
         return self._n_left == 0
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
         if self._early:
             await trio.lowlevel.checkpoint()
             n_bytes = min(len(buffer), len(self._early))
             buffer[:n_bytes] = self._early[:n_bytes]
             self._early = self._early[n_bytes:]
         else:
-            n_bytes = await self._connection.receive_into(buffer[: self._n_left])
+            is_whole = len(buffer) <= self._n_left
+            n_bytes = await self._connection.receive_into(buffer[: self._n_left], when_full if is_whole else None)
         if n_bytes == 0:
             raise PeerUnreachableError(f"it closed the connection {self._n_left} bytes before its answer's end")
         self._n_left -= n_bytes
@@ -200,7 +203,7 @@ class _ChunkedBody:
     def is_clean(self) -> bool:
         return not self._state.trailing_data[0]
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
         await trio.lowlevel.checkpoint()
         while not self._ready and not self.is_complete:
             await self._next_event()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
@@ -14,10 +14,11 @@ from .stats import PeerStats
 class RangeStream(Protocol):
     """The bytes of one span on their way."""
 
-    async def receive_into(self, buffer: memoryview) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         """Fill the front of ``buffer`` and return how many bytes: at least 1, 0 only once the whole span was given.
 
-        Never more than the span in all. PeerError where the bytes stop coming. A checkpoint.
+        Never more than the span in all. PeerError where the bytes stop coming. A checkpoint. Where ``buffer`` came to
+        be full in a thread, ``when_full`` may have been called there (it saves the caller a hop): the caller looks.
         """
 
 

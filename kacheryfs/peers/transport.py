@@ -1,15 +1,22 @@
 """Bytes to and from one peer, plain or through TLS, received where the caller wants them.
 
-The socket is non-blocking and asked first; trio is only told to wait when there is nothing. So a body costs one
+The socket is asked first, without blocking; trio is only told to wait when there is nothing. So a body costs one
 system call per receive, no copy and no object. An ``ssl.SSLSocket`` behaves alike but for the exceptions by which it
 says "not yet", and keeps no bytes in a buffer of its own, so that ``is_quiet`` tells the truth.
+
+A large buffer is filled by a thread: copying out of the kernel takes 0.3 s a GB, which the event loop has not to spare,
+and the thread has the bytes in its cache when it goes on to verify them. It waits for all of it in one system call,
+since each return to Python is a tug-of-war over the interpreter's lock.
 """
 
 from __future__ import annotations
 
+import select
 import socket
 import ssl
-from collections.abc import Sequence
+import struct
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import trio
@@ -17,26 +24,41 @@ import trio
 _NEXT_ADDRESS_S = 1.0
 _LAST_SEGMENT_BYTES = 64 * 1024
 """On loopback; elsewhere a segment has 1.5 KB or 9 KB."""
+_THREAD_BYTES = 256 * 1024
+"""From this on a thread fills the buffer: a hop to it takes 0.1 ms, which copying 128 KiB takes too."""
+_HOP_S = 0.05
+"""How long that thread waits for the rest: until it is back, nobody can cancel it."""
 
 
 class Transport:
     """A connected stream of bytes; raises OSError and trio.ClosedResourceError."""
 
     def __init__(self, sock: socket.socket) -> None:
+        """Take over a connected socket; an ``SSLSocket`` after its handshake."""
         self._sock = sock
+        self._is_encrypted = isinstance(sock, ssl.SSLSocket)  # then it can't be asked with flags, and never blocks
+        sock.setblocking(not self._is_encrypted)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(_HOP_S * 1e6)))
+        self._is_in_thread = False  # Invariant: then nobody but that thread uses the socket, and it stays open
+        self._is_closed = False
 
     async def send_all(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
             try:
-                rest = rest[self._sock.send(rest) :]
+                rest = rest[self._send_now(rest) :]
             except (BlockingIOError, ssl.SSLWantWriteError):
                 await trio.lowlevel.wait_writable(self._sock)
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._sock)
 
-    async def receive_into(self, buffer: memoryview) -> int:
-        """Wait for bytes, then fill ``buffer`` as far as they are there; 0 at the stream's end. A checkpoint."""
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+        """Wait for bytes, then fill ``buffer`` as far as they are there; 0 at the stream's end. A checkpoint.
+
+        ``when_full`` may be called, in a thread, before this returns: if the buffer came to be full there.
+        """
+        if len(buffer) >= _THREAD_BYTES:
+            return await self._receive_in_thread(buffer, when_full)
         n_bytes = self._receive_now(buffer)
         if n_bytes is not None:
             await trio.lowlevel.checkpoint()
@@ -48,6 +70,55 @@ class Transport:
             n_bytes = self._receive_now(buffer)
         return n_bytes
 
+    async def _receive_in_thread(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
+        n_bytes = None
+        while n_bytes is None:
+            if not (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
+                await trio.lowlevel.wait_readable(self._sock)
+            self._is_in_thread = True
+            try:
+                n_bytes = await trio.to_thread.run_sync(self._receive_most, buffer, when_full)
+            finally:
+                self._is_in_thread = False
+                if self._is_closed:
+                    self._sock.close()
+        return n_bytes
+
+    def _receive_most(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int | None:
+        """Fill ``buffer`` while bytes keep coming; None where none came, 0 at the end. In a thread."""
+        first = len(buffer) - _LAST_SEGMENT_BYTES
+        n_bytes = self._receive_all(buffer[:first])
+        if n_bytes == first:
+            self._acknowledge()
+            n_bytes += (
+                self._receive_all(buffer[first:]) or 0
+            )  # where it has ended, the next receive meets the end again
+        if when_full and n_bytes == len(buffer):
+            when_full()
+        return n_bytes
+
+    def _receive_all(self, buffer: memoryview) -> int | None:
+        """Fill ``buffer``, waiting up to ``_HOP_S``; None where nothing came, 0 at the end."""
+        if self._is_encrypted:
+            return self._receive_patiently(buffer)
+        try:
+            return self._sock.recv_into(buffer, len(buffer), socket.MSG_WAITALL)
+        except BlockingIOError:
+            return None
+
+    def _receive_patiently(self, buffer: memoryview) -> int | None:
+        n_bytes, until = 0, time.monotonic() + _HOP_S
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        while n_bytes < len(buffer):
+            n_new = self._receive_now(buffer[n_bytes:])
+            n_bytes += n_new or 0
+            if n_new == 0:
+                return n_bytes
+            if n_new is None and not poll.poll(max(until - time.monotonic(), 0) * 1000):
+                return n_bytes or None
+        return n_bytes
+
     def is_quiet(self) -> bool:
         """Tell whether the stream is open and nothing has come; if something has, it is lost."""
         try:
@@ -57,7 +128,13 @@ class Transport:
 
     def close(self) -> None:
         """Close at once, waking who waits (trio.ClosedResourceError); idempotent."""
-        if self._sock.fileno() >= 0:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._is_in_thread:  # which meets the end at once, and closes it: its number must not be another's meanwhile
+            with suppress(OSError):
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+        else:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
 
@@ -75,13 +152,21 @@ class Transport:
         n_bytes = 0
         while n_bytes < len(buffer):
             try:
-                n_new = self._sock.recv_into(buffer[n_bytes:])
+                n_new = self._ask(buffer[n_bytes:])
             except (BlockingIOError, ssl.SSLWantReadError):
                 return n_bytes or None
             if n_new == 0:
                 break  # where bytes came before it, the next receive meets the end again
             n_bytes += n_new
         return n_bytes
+
+    def _ask(self, buffer: memoryview) -> int:
+        if self._is_encrypted:
+            return self._sock.recv_into(buffer)
+        return self._sock.recv_into(buffer, len(buffer), socket.MSG_DONTWAIT)
+
+    def _send_now(self, data: memoryview) -> int:
+        return self._sock.send(data) if self._is_encrypted else self._sock.send(data, socket.MSG_DONTWAIT)
 
 
 async def dial(addresses: Sequence[str], port: int) -> socket.socket:

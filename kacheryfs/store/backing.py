@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from collections.abc import Sequence
 
 from ..core.manifest import VerifiedBlock
 from ..core.model import ByteRange, Layout
@@ -27,6 +29,7 @@ class Backing:
     __slots__ = (
         "_can_nowait",
         "_first_missing",
+        "_writing",
         "checked",
         "fd",
         "is_complete",
@@ -55,6 +58,7 @@ class Backing:
         self.is_complete = is_complete
         self.is_writable = is_writable
         self._can_nowait = True
+        self._writing = threading.Lock()  # one file is written by one thread at a time: others would spin in the kernel
         self._first_missing = 0  # a guess, to look there first
 
     @classmethod
@@ -106,15 +110,23 @@ class Backing:
             self.presence.clear(block)
             self.checked[block] = _UNCHECKED
 
-    def write(self, block: VerifiedBlock) -> None:
-        """Write the data first, then set presence; OSError leaves the block missing."""
+    def write(self, blocks: Sequence[VerifiedBlock]) -> None:
+        """Write consecutive blocks, the data first, then set presence; OSError leaves all of them missing."""
         assert self.presence is not None
         assert self.is_writable
+        first, n_blocks = blocks[0].index, len(blocks)
+        with self._writing:
+            for block in blocks:
+                self._write(block)
+        self.presence.set(first, n_blocks)
+        self.checked[first : first + n_blocks] = bytes([_CHECKED]) * n_blocks
+
+    def _write(self, block: VerifiedBlock) -> None:
+        # One block a call: ext4 makes folios as large as the call, and those of 512 KiB and more are taken from memory
+        # that a virtual machine's host has to give anew (measured: 1.5 s a GB instead of 0.5).
         data, offset, done = memoryview(block.data), block.index * self.layout.block_bytes, 0
         while done < len(data):
             done += os.pwrite(self.fd, data[done:], offset + done)
-        self.presence.set(block.index)
-        self.checked[block.index] = _CHECKED
 
     def is_cut(self) -> bool:
         """Return whether the data file lost its end: writing would make a hole of what was checked before."""

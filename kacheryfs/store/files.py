@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from ..core.manifest import GroupedProof, Proof, VerifiedBlock, binding_of
-from ..core.model import ByteRange, Sha1
+from ..core.model import BlockRange, ByteRange, Sha1
 from ..errors import ClaimError, ProofError, StoreError
 from .backer import Backer
 from .backing import Backing
@@ -131,25 +131,31 @@ class StoredFile:
 
     def put(self, block: VerifiedBlock) -> bool:
         """Store a block; False where that can't be done for now, which fails no read."""
-        assert len(block.data) == self.layout.block_size(block.index)
-        if self.is_dropped or self.is_checked(block.index):
+        return self.put_all((block,))
+
+    def put_all(self, blocks: Sequence[VerifiedBlock]) -> bool:
+        """Store consecutive blocks in one write; False where that can't be done: of several, ``put`` each then."""
+        n_bytes = sum(len(block.data) for block in blocks)
+        assert n_bytes == len(self.layout.bytes_of(BlockRange(blocks[0].index, blocks[-1].index + 1)))
+        if self.is_dropped or all(self.is_checked(block.index) for block in blocks):
             return not self.is_dropped
-        if not self._folder.space.take(len(block.data)):
+        if not self._folder.space.take(n_bytes):
             self._folder.trouble.report("the disk is nearly full")
             return False
         with self._folder.trouble.reported():
-            self._put(block)
+            self._put(blocks)
             self._folder.trouble.clear()
             return True
         return False
 
-    def _put(self, block: VerifiedBlock) -> None:
+    def _put(self, blocks: Sequence[VerifiedBlock]) -> None:
         if self.binding.manifest is None:
+            (block,) = blocks
             self._backer.write_complete(block.data).mark_checked(block.index)
             return
         backing = self._backer.make_writable()
         if backing.is_writable:
-            backing.write(block)
+            backing.write(blocks)
             self._enter()
 
     def _enter(self) -> None:

@@ -42,8 +42,8 @@ class Presence:
             os.close(fd)
             raise
 
-    def set(self, block: int) -> None:
-        os.pwrite(self._fd, b"\1", block)
+    def set(self, first: int, n_blocks: int = 1) -> None:
+        os.pwrite(self._fd, b"\1" * n_blocks, first)
 
     def clear(self, block: int) -> None:
         os.pwrite(self._fd, b"\0", block)

@@ -39,20 +39,27 @@ def test_a_sequential_reader_is_never_hinted_the_same_bytes_twice(start: int, n_
 
 
 @given(st.integers(0, 1 << 40))
-def test_a_sequential_reader_has_three_quarters_of_the_window_ahead_of_it(start: int) -> None:
+def test_a_sequential_reader_has_half_the_window_ahead_of_it(start: int) -> None:
     pattern = ReadPattern(WINDOW)
     hinted_to = 0
     for i, span in enumerate(sequential(start, 400)):
         hint = pattern.observe(span)
         hinted_to = hint.stop if hint else hinted_to
         if (i + 1) * 128 * KIB > FULL_AFTER_BYTES:
-            assert hinted_to - span.stop >= WINDOW * 3 // 4
+            assert hinted_to - span.stop >= WINDOW // 2
 
 
 @given(st.integers(0, 1 << 40))
 def test_a_waveform_snippet_costs_no_readahead(start: int) -> None:
     pattern = ReadPattern(WINDOW)
     assert not any(pattern.observe(span) for span in sequential(start, SETTLED_BYTES // (128 * KIB)))
+
+
+@given(st.integers(0, 1 << 40), st.integers(1, 64 * 1024 * KIB))
+def test_one_read_is_no_sequence_however_long(start: int, n_bytes: int) -> None:
+    pattern = ReadPattern(WINDOW)
+    assert pattern.observe(ByteRange(start, start + n_bytes)) is None
+    assert pattern.observe(ByteRange(start, start + n_bytes)) is None
 
 
 @given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=200, unique=True))

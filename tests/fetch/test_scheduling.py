@@ -214,7 +214,7 @@ class Stopping(Wrapper):
     def wrap(self, stream):
         return self
 
-    async def receive_into(self, buffer):
+    async def receive_into(self, buffer, when_full=None):
         await trio.sleep_forever()
 
 

@@ -52,6 +52,9 @@ class FakeReader:
         self.is_closed = False
         self.n_reads = 0
 
+    def read_now(self, offset: int, n_bytes: int) -> memoryview | None:
+        return None
+
     async def read(self, offset: int, n_bytes: int) -> bytes | memoryview:
         assert not self.is_closed
         self.n_reads += 1

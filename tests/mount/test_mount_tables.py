@@ -183,7 +183,18 @@ async def test_no_handler_lacks_its_answer() -> None:
     """Every handler is wrapped: an exception that leaves one kills the mount."""
     own = {name for name in vars(Adapter) if not name.startswith("_") and callable(getattr(Adapter, name))}
     plain = {name for name in own if not hasattr(getattr(Adapter, name), "__wrapped__")}
-    assert plain == {"forget", "getxattr"}  # these raise nothing else, forget nothing at all
+    assert plain == {"forget", "getxattr", "read"}  # these raise nothing else, forget nothing at all
+
+
+async def test_a_fault_in_the_quick_way_of_reading_is_answered_by_the_slow_one(
+    shown: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: int) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(shown.vfs, "read_now", fail)
+    with pytest.raises(pyfuse3.FUSEError):
+        await Adapter(shown.vfs).read(99, 0, 1)
 
 
 async def test_forgetting_the_unknown_raises_nothing(shown: Shown) -> None:
