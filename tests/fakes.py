@@ -106,6 +106,9 @@ class FakePeer:
             self.is_known = True
         await trio.lowlevel.checkpoint()
 
+    async def warm(self) -> None:
+        await trio.lowlevel.checkpoint()
+
     async def have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         await self._note("have", tuple(sha1s))
         partly = set() if self.is_static else {binding.sha1 for binding, (_, blocks) in self.blocks.items() if blocks}
@@ -202,6 +205,9 @@ class Wrapper:
     async def connect(self) -> None:
         await self.before()
         await self.peer.connect()
+
+    async def warm(self) -> None:
+        await self.peer.warm()
 
     async def have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         await self.before()

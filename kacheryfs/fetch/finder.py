@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -125,6 +126,7 @@ class Finder:
     async def _ask(self, peer: Peer, sha1: Sha1, along: Along | None) -> Answer:
         if not (await peer.have([sha1]))[0]:
             return Answer(peer)
+        self._tasks.start_soon(_warm, peer)  # soon a group and a block are asked for at once
         answers: list[Answer] = []
         async with trio.open_nursery() as nursery:
             if along is not None:
@@ -158,6 +160,11 @@ class Finder:
         if answer.has_some:
             enter(file, answer)
             self._on_found(file)
+
+
+async def _warm(peer: Peer) -> None:
+    with suppress(PeerError):  # whoever needs the connection meets it again
+        await peer.warm()
 
 
 async def _describe(peer: Peer, sha1: Sha1) -> Answer:

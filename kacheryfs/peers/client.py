@@ -67,6 +67,10 @@ class HttpPeer:
         with self._seam:
             await self._learn()
 
+    async def warm(self) -> None:
+        with self._seam:
+            await self._pool.warm()
+
     async def have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         with self._seam:
             if await self._learn() is Kind.STATIC:

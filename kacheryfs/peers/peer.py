@@ -40,6 +40,9 @@ class Peer(Protocol):
         The other methods do it by themselves; this is for asking ahead, and for finding out whether it is there.
         """
 
+    async def warm(self) -> None:
+        """Have a connection at rest: two questions are about to be asked at once, and the second needs no handshake."""
+
     async def have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         """Tell for each file whether the peer has some of it, under some manifest; in order."""
 

@@ -38,6 +38,13 @@ class Pool:
         self._count()
         return connection
 
+    async def warm(self) -> None:
+        """Have a connection at rest."""
+        if not self._idle:
+            connection = await self.take(fresh=True)
+            connection.is_reused = True  # from now on the peer may close it at any time, as one that has served
+            self.give_back(connection, may_follow=True)
+
     def give_back(self, connection: Connection, *, may_follow: bool) -> None:
         """Keep the connection where another request may follow on it, else close it."""
         self._lent.discard(connection)

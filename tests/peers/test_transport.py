@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import cast
 
 import pytest
@@ -43,6 +46,109 @@ async def test_what_came_is_acknowledged_before_waiting_for_the_last_bytes(
         assert (socket.TCP_QUICKACK in sock.options) is is_acknowledged
         transport.close()
         transport.close()
+
+
+@asynccontextmanager
+async def _connected() -> AsyncIterator[tuple[Transport, socket.socket]]:
+    """Yield a transport, and the other end of it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        transport = Transport(socket.create_connection(listener.getsockname()))
+        with listener.accept()[0] as other:
+            yield transport, other
+            transport.close()
+
+
+LARGE = bytes(range(256)) * 4096
+
+
+async def _receive_all(transport: Transport, buffer: memoryview, when_full: Callable[[], None]) -> None:
+    n_bytes = 0
+    while n_bytes < len(buffer):
+        n_new = await transport.receive_into(buffer[n_bytes:], when_full)
+        assert n_new > 0
+        n_bytes += n_new
+
+
+async def test_a_thread_fills_a_large_buffer_and_tells_when_it_is_full() -> None:
+    told: list[int] = []
+    async with _connected() as (transport, other), trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, other.sendall, LARGE)
+        buffer = memoryview(bytearray(len(LARGE)))
+        with trio.fail_after(10):
+            await _receive_all(transport, buffer, lambda: told.append(threading.get_ident()))
+        assert bytes(buffer) == LARGE
+        assert threading.get_ident() not in told
+
+
+async def test_a_thread_that_waits_for_the_rest_gives_back_what_came() -> None:
+    async with _connected() as (transport, other):
+        other.sendall(b"some")
+        told: list[None] = []
+        with trio.fail_after(10):
+            assert await transport.receive_into(memoryview(bytearray(1 << 20)), lambda: told.append(None)) == 4
+        assert not told
+
+
+async def test_a_large_receive_meets_the_end() -> None:
+    async with _connected() as (transport, other):
+        other.sendall(b"some")
+        other.shutdown(socket.SHUT_WR)
+        buffer = memoryview(bytearray(1 << 20))
+        with trio.fail_after(10):
+            assert [await transport.receive_into(buffer) for _ in range(3)] == [4, 0, 0]
+
+
+async def test_closing_while_a_thread_receives_ends_it_and_keeps_the_descriptor_till_then() -> None:
+    async with _connected() as (transport, other), trio.open_nursery() as nursery:
+        other.sendall(b"some")
+        buffer = memoryview(bytearray(1 << 20))
+        received: list[int] = []
+
+        async def receive() -> None:
+            received.append(await transport.receive_into(buffer))
+
+        nursery.start_soon(receive)
+        with trio.fail_after(10):
+            while not transport._is_in_thread:
+                await trio.sleep(0.001)
+            transport.close()
+            assert not received
+            assert transport._sock.fileno() >= 0
+            while not received:
+                await trio.sleep(0.001)
+        assert received == [4]
+        assert transport._sock.fileno() == -1
+
+
+async def test_a_small_receive_and_a_send_do_not_block_the_loop() -> None:
+    async with _connected() as (transport, _):
+        with trio.move_on_after(0.02) as receiving:
+            await transport.receive_into(memoryview(bytearray(10)))
+        assert receiving.cancelled_caught
+        with trio.move_on_after(0.05) as sending:
+            await transport.send_all(bytes(64 << 20))
+        assert sending.cancelled_caught
+
+
+async def test_a_warmed_pool_lends_without_dialling() -> None:
+    dialled: list[Connection] = []
+
+    async def dial() -> Connection:
+        ours, theirs = socket.socketpair()
+        others.append(theirs)
+        dialled.append(Connection(Transport(ours), parse_peer_url("http://lab"), ClientLimits(), PeerStats()))
+        return dialled[-1]
+
+    others: list[socket.socket] = []
+    pool = Pool(dial, ClientLimits(), PeerStats())
+    await pool.warm()
+    await pool.warm()
+    connection = await pool.take()
+    assert dialled == [connection]
+    pool.give_back(connection, may_follow=False)
+    pool.close()
+    for other in others:
+        other.close()
 
 
 class _BrokenPipe(Transport):

@@ -61,6 +61,19 @@ class StoreModel(RuleBasedStateMachine):
             if not is_checked and file.is_checked(block):
                 self.spoilt[which].discard(block)
 
+    @rule(number=STORES, which=WHICH, first=BLOCKS, n_blocks=st.integers(2, 4))
+    def put_blocks(self, number: int, which: int, first: int, n_blocks: int) -> None:
+        content, file = CONTENTS[which], self.files[number][which]
+        blocks = range(first, min(first + n_blocks, content.n_blocks))
+        if not blocks:
+            return
+        were_checked = [block for block in blocks if file.is_checked(block)]
+        assert file.put_all([content.verified(block) for block in blocks])
+        self.put[which].update(blocks)
+        self.spoilt[which].difference_update(
+            block for block in blocks if file.is_checked(block) and len(were_checked) < len(blocks)
+        )
+
     @rule(number=STORES, which=WHICH, block=BLOCKS)
     def check_block(self, number: int, which: int, block: int) -> None:
         file = self.files[number][which]
