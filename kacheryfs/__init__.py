@@ -9,6 +9,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .ephys.analyzers import load_analyzer, share_analyzer
+    from .ephys.collections import Collection
+    from .ephys.loading import load_recording
+    from .ephys.sharing import share_recording
+    from .ephys.sortings import load_sorting, share_sorting
     from .errors import (
         CancelledError,
         CatalogError,

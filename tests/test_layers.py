@@ -173,6 +173,13 @@ def test_every_error_is_had_from_the_package() -> None:
     assert all(getattr(kacheryfs, name) is getattr(errors, name) for name in classes)
 
 
+def test_every_name_of_the_package_is_there_and_documented() -> None:
+    pytest.importorskip("spikeinterface")
+    for name in set(kacheryfs.__all__) - {"__version__"}:
+        assert getattr(kacheryfs, name).__doc__, name
+    assert set(kacheryfs.__all__) <= set(dir(kacheryfs))
+
+
 def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="'kacheryfs' has no attribute 'lod_recording'"):
         kacheryfs.lod_recording  # noqa: B018

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..config import Settings, load_settings
 from ..core.link import FileLink, TreeLink, parse_link
 from ..core.model import Sha1
-from ..core.request import FileRequest
+from ..core.request import FileRequest, request_of
 from ..core.tree import FileEntry, Tree
 from ..errors import InputError, KacheryError, NotFoundError, ProofError
 from .embedded_file import RemoteFile
@@ -124,11 +124,6 @@ class Fetcher:
 
     def __reduce__(self) -> tuple[object, ...]:
         return get_fetcher, (self.settings,)
-
-
-def request_of(entry: FileEntry) -> FileRequest:
-    """Return what to ask for a file of a tree."""
-    return FileRequest(entry.sha1, entry.manifest, entry.size_bytes)
 
 
 _fetchers: dict[Settings, Fetcher] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ..core.request import FileRequest, Trust
     from .embedded_open import Opened
 
-PIECE_BYTES = 16 * 1024 * 1024
+PIECE_BYTES = 32 * 1024 * 1024
 """How much is waited for at once: the read timeout holds for each piece."""
 FILE_BUFFER_BYTES = 64 * 1024
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.link import FileLink, TreeLink
-from ..core.request import FileRequest
+from ..core.request import FileRequest, request_of
 from ..core.tree import FileEntry, Tree
 from ..errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
     from ..mount.engine import Engine
-
-
-def request_of(entry: FileEntry) -> FileRequest:
-    """Return what to ask for a file of a tree."""
-    return FileRequest(entry.sha1, entry.manifest, entry.size_bytes)
 
 
 async def resolve(engine: Engine, link: FileLink | TreeLink) -> FileRequest | Tree:

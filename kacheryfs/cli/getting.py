@@ -10,10 +10,11 @@ import trio
 
 from .. import app
 from ..core.link import FileLink, TreeLink, parse_link
+from ..core.request import request_of
 from ..core.tree import Tree
 from ..errors import InputError
 from .configuration import settings_of
-from .finding import name_of, request_of, resolve
+from .finding import name_of, resolve
 from .landing import Landing, Target, part_path
 from .progress import Progress
 from .terminal import put, put_json, say

@@ -13,11 +13,11 @@ import trio
 
 from .. import app
 from ..core.link import FileLink, TreeLink, parse_link
-from ..core.request import FileRequest
+from ..core.request import FileRequest, request_of
 from ..core.tree import Tree
 from ..errors import InputError, NotFoundError, UnreachableError
 from .configuration import settings_of
-from .finding import request_of, resolve
+from .finding import resolve
 from .mounts import RunningMount, find_mounts, locate_path
 from .terminal import format_table, put, put_json
 from .units import format_bytes, format_share

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from .model import ManifestDigest, Sha1
+from .tree import FileEntry
 
 
 class Trust(Enum):
@@ -26,3 +27,8 @@ class FileRequest:
     sha1: Sha1
     manifest: ManifestDigest | None = None
     size_bytes: int | None = None
+
+
+def request_of(entry: FileEntry) -> FileRequest:
+    """Return what to ask for a file of a tree."""
+    return FileRequest(entry.sha1, entry.manifest, entry.size_bytes)

@@ -36,6 +36,7 @@ from .sharing_layouts import find_layout
 from .sharing_memory import save_recording
 from .sharing_paths import MADE_FOLDER, Named, find_paths, name_files, with_names
 from .sharing_progress import Progress
+from .sharing_remote import replace_links
 from .sharing_summary import summarize
 
 if TYPE_CHECKING:
@@ -118,18 +119,14 @@ def _share(recording: Any, label: str | None, settings: Settings, what: str) -> 
 
 def _find_description(recording: Any) -> Description | None:
     """Return how to open the recording anew; None where only this process can."""
-    if reads_links(recording):
-        raise InputError(
-            "this recording reads from a link: pass that on; or open it from a mount (kacheryfs mount) with stock "
-            "SpikeInterface, si.load(…/recording.json, base_folder=True), and share what you make of it there"
-        )
     if not recording.check_serializability("json") or not is_of_spikeinterface(recording):
         return None
     try:
         description = describe(recording)
     except TypeError:  # an argument that JSON can't say, in a class that promised otherwise
         return None
-    reads_files = all(find_paths(each) for each in _descriptions(description, list(find_leaves(recording))))
+    leaves = [leaf for leaf in find_leaves(recording) if not reads_links(leaf.extractor)]
+    reads_files = all(find_paths(each) for each in _descriptions(description, leaves))
     return description if reads_files else None
 
 
@@ -142,11 +139,12 @@ class _Draft:
     leaves: Sequence[Leaf]
     named: Named
     parts: Mapping[Names, Part]
+    linked: Sequence[BinaryLayout]
     samples: Samples
 
     @property
     def default_label(self) -> str:
-        return next(iter(self.named.paths.values()))[-1]
+        return next((names[-1] for names in self.named.paths.values()), "recording")
 
 
 def _draft(recording: Any, description: Description, replay: Replay, what: str) -> _Draft:
@@ -156,10 +154,11 @@ def _draft(recording: Any, description: Description, replay: Replay, what: str) 
     expected = list(sample_traces(recording))
     _require_equal(samples, expected, what)
     named = name_files([each.path for each in found], opened)
-    if not named.files:
+    own = {names: look_at(path) for names, path in named.files.items()}
+    stock, linked = replace_links(with_names(description, found, named.paths), leaves)
+    if not own and not linked.files:
         raise InputError(f"{what} reads no file that could be shared")
-    parts = {names: look_at(path) for names, path in named.files.items()}
-    return _Draft(recording, with_names(description, found, named.paths), leaves, named, parts, expected)
+    return _Draft(recording, stock, leaves, named, {**own, **linked.files}, linked.layouts, expected)
 
 
 def _say_what_needs_mount(files: Mapping[Names, Part], what: str) -> None:
@@ -209,6 +208,7 @@ def _layouts(draft: _Draft, made: dict[Names, bytes]) -> Iterator[BinaryLayout]:
         layout = find_layout(leaf, real_names)
         if layout is not None:
             yield replace(layout, metadata=_add_metadata(made, leaf.extractor))
+    yield from draft.linked
 
 
 def _add_metadata(made: dict[Names, bytes], recording: Any) -> TreePath:
@@ -220,7 +220,12 @@ def _add_metadata(made: dict[Names, bytes], recording: Any) -> TreePath:
 
 
 def _check(draft: _Draft, made: Mapping[Names, bytes], replay: Replay, what: str) -> None:
-    """Load the recording as somebody else will, from a folder that holds the tree and nothing else."""
+    """Load the recording as somebody else will, from a folder that holds the tree and nothing else.
+
+    Not where files of it are only known by digest: to look at them would fetch them.
+    """
+    if not all(isinstance(part, bytes) or names in draft.named.files for names, part in draft.parts.items()):
+        return
     with tempfile.TemporaryDirectory(prefix="kacheryfs-tree-") as folder:
         for names, part in {**draft.parts, **made}.items():
             place = Path(folder, *names)

@@ -57,9 +57,9 @@ def parents_of(recording: BaseRecording) -> Iterator[tuple[tuple[str | int, ...]
 
 
 def is_of_spikeinterface(recording: BaseRecording) -> bool:
-    """Tell whether every class of the chain is SpikeInterface's, so that others have it, too."""
-    module = type(recording).__module__
-    return module.partition(".")[0] == "spikeinterface" and all(map(is_of_spikeinterface, _below(recording)))
+    """Tell whether every class of the chain is SpikeInterface's, or ours for links, so that others have it, too."""
+    package = type(recording).__module__.partition(".")[0]
+    return package in ("spikeinterface", "kacheryfs") and all(map(is_of_spikeinterface, _below(recording)))
 
 
 def _below(recording: BaseRecording) -> Iterator[Any]:
@@ -67,8 +67,8 @@ def _below(recording: BaseRecording) -> Iterator[Any]:
 
 
 def reads_links(recording: BaseRecording) -> bool:
-    """Tell whether a recording of the chain is one that ``load_recording`` made."""
-    return type(recording).__module__.partition(".")[0] == "kacheryfs" or any(map(reads_links, _below(recording)))
+    """Tell whether this is a recording that ``load_recording`` made to read what is behind a link."""
+    return type(recording).__module__.partition(".")[0] == "kacheryfs"
 
 
 def describe(recording: BaseRecording) -> Description:
@@ -89,6 +89,9 @@ def _with_drawn(recording: Any, value: Description) -> Description:
             inner[key] = type(inner[key])(inner[key])  # a copy: what to_dict returns is the recording's own
             inner = inner[key]
         inner[last] = _with_drawn(parent, inner[last])
+    if reads_links(recording):
+        times = [segment.get_times_kwargs() for segment in recording.segments]
+        return {**value, "kwargs": kwargs, "times_kwargs": times}  # no file behind it tells them
     name = type(recording).__name__
     if name not in _DRAWING or not recording.segments:
         return {**value, "kwargs": kwargs}

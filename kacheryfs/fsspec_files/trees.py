@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import Any
 
-from ..app.embedded import request_of
 from ..core.link import TreeLink, parse_link
 from ..core.model import Sha1
-from ..core.request import FileRequest
+from ..core.request import FileRequest, request_of
 from ..core.tree import FileEntry, Tree
 from ..errors import LinkError
 from .filesystem import LinkFileSystem

@@ -339,6 +339,40 @@ def test_the_label_is_the_files_name_unless_it_is_given(data: Path) -> None:
     assert description_of(share_recording(recording, label="mouse 3")).label == "mouse 3"
 
 
+# -- what was loaded from a link --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_made_of_a_loaded_recording_is_shared_by_reference(kind: str, data: Path, tmp_path: Path) -> None:
+    recording = give_probe(KINDS[kind](data)) if kind == "binary" else KINDS[kind](data)
+    first = share_recording(recording)
+    made = sp.common_reference(load_recording(first))
+    second = share_recording(made, label="again")
+    assert_equal_recordings(load_from(second, tmp_path / "mount"), made)
+    assert_equal_recordings(load_recording(second), made, exact=True)
+    theirs, ours = ({entry.sha1: entry.size_bytes for _, entry in tree_of(link).walk()} for link in (first, second))
+    linked = {name for name in files_of(second) if name.startswith("linked/")}
+    assert linked
+    assert {
+        entry.sha1 for names, entry in tree_of(second).walk() if names[0] == "linked"
+    } <= theirs.keys() & ours.keys()
+    assert len(description_of(second).binary) == len(description_of(first).binary)
+
+
+def test_a_chain_of_files_and_links_is_shared(data: Path, tmp_path: Path) -> None:
+    recording = write_binary(data)
+    made = si.append_recordings([load_recording(share_recording(recording)), recording])
+    link = share_recording(made)
+    assert {"part0.dat", "part1.dat"} <= files_of(link).keys()
+    assert_equal_recordings(load_from(link, tmp_path / "mount"), made)
+    assert_equal_recordings(load_recording(link), made, exact=True)
+
+
+def test_a_loaded_recording_can_be_shared_as_it_is(data: Path) -> None:
+    loaded = load_recording(share_recording(write_spikeglx(data)))
+    assert_equal_recordings(load_recording(share_recording(loaded)), loaded, exact=True)
+
+
 # -- in memory ------------------------------------------------------------------------------------------------------
 
 
@@ -403,12 +437,6 @@ def test_a_file_that_is_gone_or_another_one_is_told(data: Path) -> None:
     with pytest.raises(InputError, match=r"No such file.*part0\.dat") as caught:
         share_recording(recording)
     assert "\n" not in str(caught.value)
-
-
-def test_what_reads_from_a_link_is_refused_with_what_to_do(data: Path) -> None:
-    loaded = load_recording(share_recording(write_binary(data)))
-    with pytest.raises(InputError, match="open it from a mount"):
-        share_recording(sp.common_reference(loaded))
 
 
 def test_what_is_no_recording_is_refused(data: Path) -> None:
