@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,8 +22,13 @@ if TYPE_CHECKING:
 
 Kind = Literal["SpikeGLX", "Open Ephys", "NWB", "SpikeInterface Zarr", "SpikeInterface binary"]
 
-_MAX_DEPTH = 6
-"""Open Ephys: session / Record Node / experiment / recording / continuous / stream / continuous.dat."""
+_SPIKEGLX_META = re.compile(
+    r"(.+?)(?:_g[0-9]+)?(?:_t[0-9]+|_tcat)?\.(?:imec[0-9]*\.(?:ap|lf)|nidq|obx[0-9]*\.obx)\.meta\Z"
+)
+_SPIKEGLX_DEPTH = 2
+"""date / run_g0 / run_g0_imec0 / run_g0_t0.imec0.ap.meta"""
+_OPEN_EPHYS_DEPTH = 3
+"""session / Record Node 101 / experiment1 / recording1 / structure.oebin"""
 _MAX_ENTRIES = 20_000
 """What is looked at in a folder before it is taken for none: listing so many takes a tenth of a second."""
 _MAX_ATTRS_BYTES = 64 * 1024 * 1024
@@ -71,21 +77,24 @@ def _is_zarr_recording(path: Path) -> bool:
 
 
 def _find_by_names(folder: Path) -> Kind | None:
-    for name in _names_below(folder):
+    """Look for the files that a run's folder has at most so deep; a folder of several runs is no recording."""
+    runs = set()
+    for depth, name in _names_below(folder):
         if name == "structure.oebin":
             return "Open Ephys"
-        if name.endswith((".ap.meta", ".lf.meta", ".nidq.meta", ".obx.meta")):
-            return "SpikeGLX"
-    return None
+        run = _SPIKEGLX_META.match(name)
+        if run and depth <= _SPIKEGLX_DEPTH:
+            runs.add(run.group(1))
+    return "SpikeGLX" if len(runs) == 1 else None
 
 
-def _names_below(folder: Path) -> Iterator[str]:
+def _names_below(folder: Path) -> Iterator[tuple[int, str]]:
     n_left = _MAX_ENTRIES
     for above, folders, names in os.walk(folder):
-        yield from names
-        n_left -= len(names) + len(folders)
         depth = len(Path(above).relative_to(folder).parts)
-        if n_left < 0 or depth >= _MAX_DEPTH:
+        yield from ((depth, name) for name in names)
+        n_left -= len(names) + len(folders)
+        if n_left < 0 or depth >= _OPEN_EPHYS_DEPTH:
             folders.clear()
 
 

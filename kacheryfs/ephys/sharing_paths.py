@@ -3,13 +3,14 @@
 What is above the paths of a description tells of the machine and of its user, so it stays here: paths are named from
 the deepest folder that holds all of them. Where that is the root or a folder of home folders, each folder gets a number
 instead. Beneath a folder that the description names everything that was opened belongs to the recording; beside a file
-that it names, what was opened in the same folder.
+that it names, what was opened in the same folder. Hidden files and programs don't: they are of a library's that reads.
 """
 
 from __future__ import annotations
 
 import getpass
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -82,13 +83,19 @@ def name_files(paths: Sequence[str], opened: Sequence[str]) -> Named:
     files: dict[TreePath, str] = {}
     for path in (*(file for root in roots for file in root.own_files()), *opened):
         names = next((names for root in roots if (names := root.find_name(path))), None)
-        if names and os.path.isfile(path):
+        if names and os.path.isfile(path) and not _is_program(path):
             files[names] = path
     named = {root.path: root.name for root in roots}
     if _RESERVED & {names[0] for names in (*files, *named.values())}:
         files = {("files", *names): path for names, path in files.items()}
         named = {path: ("files", *names) for path, names in named.items()}
     return Named(named, files)
+
+
+def _is_program(path: str) -> bool:
+    """Tell whether a file is Python's own: a data folder may hold an environment, or be a home folder."""
+    is_installed = any(path.startswith(f"{prefix}/") for prefix in {sys.prefix, sys.base_prefix})
+    return is_installed or path.endswith((".py", ".pyc", ".so", ".pth"))
 
 
 def _bases(paths: Sequence[str]) -> Iterator[tuple[str, TreePath, str]]:
@@ -126,7 +133,7 @@ class _Root:
         """Yield what belongs to it whether it was opened or not: a file itself, all of a Zarr."""
         if not self.is_folder:
             yield self.path
-        elif any(os.path.lexists(os.path.join(self.path, name)) for name in _ZARR_FILES):
+        elif self.is_zarr:
             found = scan(os.fsencode(os.path.realpath(self.path)), Exclude())
             yield from (os.path.join(self.path, *file.names) for file in found.files)
 
@@ -135,9 +142,22 @@ class _Root:
         above = self.path if self.is_folder else os.path.dirname(self.path)
         for folder in dict.fromkeys((above, os.path.realpath(above), self._real_folder())):
             inside = os.path.relpath(path, folder)
-            if not inside.startswith("../") and (self.is_folder or os.path.dirname(inside) == ""):
+            if self.holds(inside, path):
                 return self._named(os.path.join(above, self._unlinked(path, inside)), is_folder=False)
         return None
+
+    def holds(self, inside: str, path: str) -> bool:
+        """Tell whether a file is the recording's; ``inside`` is its path below the folder, or the named file's folder."""
+        if inside.startswith("../"):
+            return False
+        if self.is_zarr or path == self.path:
+            return True
+        is_hidden = any(name.startswith(".") for name in inside.split("/"))
+        return not is_hidden and (self.is_folder or os.path.dirname(inside) == "")
+
+    @property
+    def is_zarr(self) -> bool:
+        return self.is_folder and any(os.path.lexists(os.path.join(self.path, name)) for name in _ZARR_FILES)
 
     def _real_folder(self) -> str:
         real = os.path.realpath(self.path)

@@ -59,8 +59,16 @@ def test_a_large_folder_is_not_searched_to_its_end(data: Path, monkeypatch: pyte
     monkeypatch.setattr(recognising, "_MAX_ENTRIES", 3)
     for index in range(5):
         (data / f"{index}").mkdir()
-        (data / f"{index}" / "x.ap.meta").touch()
+        (data / f"{index}" / "x_g0_t0.imec0.ap.meta").touch()
     assert find_kind(data) is None
+
+
+def test_a_folder_of_several_runs_is_no_recording(data: Path) -> None:
+    for run in ("run1", "run2"):
+        (data / f"{run}_g0").mkdir()
+        (data / f"{run}_g0" / f"{run}_g0_t0.imec0.ap.meta").touch()
+    assert find_kind(data) is None
+    assert find_kind(data / "run1_g0") == "SpikeGLX"
 
 
 def share(capsys: pytest.CaptureFixture[str], *args: str) -> tuple[list[str], list[str]]:

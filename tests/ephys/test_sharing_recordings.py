@@ -38,7 +38,7 @@ from kacheryfs.app import open_catalog
 from kacheryfs.config import load_settings
 from kacheryfs.ephys.loading import load_recording
 from kacheryfs.ephys.sharing import share_recording
-from kacheryfs.ephys.sharing_paths import with_names
+from kacheryfs.ephys.sharing_paths import name_files, with_names
 from kacheryfs.errors import ChangedError, InputError
 from kacheryfs.store import reading
 
@@ -206,6 +206,18 @@ def test_only_files_that_the_recording_reads_go_in(kind: str, data: Path) -> Non
         assert {"run1_g0/run1_g0_imec0/run1_g0_t0.imec0.ap.bin", "run1_g0/run1_g0_imec0/run1_g0_t0.imec0.ap.meta"} <= {
             *names
         }
+
+
+def test_what_libraries_read_beside_the_data_stays_here(data: Path) -> None:
+    """A home folder that is given as the recording's holds settings that libraries open, and programs."""
+    (data / ".config").mkdir()
+    others = [data / ".config" / "library.yaml", data / ".netrc", data / "sitecustomize.py", data / "notes.txt"]
+    for path in others:
+        path.write_text("nobody else's business")
+    samples(100, 4).tofile(data / "rec.dat")
+    opened = [str(path) for path in (*others, data / "rec.dat")]
+    assert set(name_files([str(data)], opened).files.values()) == {str(data / "rec.dat"), str(data / "notes.txt")}
+    assert set(name_files([str(data / "rec.dat")], opened[:3]).files.values()) == {str(data / "rec.dat")}
 
 
 def test_a_zarr_goes_in_whole(data: Path) -> None:
