@@ -1,7 +1,19 @@
 """SpikeInterface's objects as links: recordings, sortings and analyzers shared in place, and loaded from peers.
 
-layouts, describing     kacheryfs.json of a shared recording: which flat binary files lie under it, and how
+A shared recording is a tree: the files that it reads, under their real names; ``recording.json``, SpikeInterface's own
+description with relative paths, for stock ``si.load`` from a mount; ``kacheryfs.json`` and ``kacheryfs/*.npz``, by
+which ``load_recording`` reads flat files with ``pread`` and gives back what JSON loses (dtypes, structured or mixed
+properties, long time vectors, annotations that are no JSON). Sharing opens the recording anew twice, in a process of
+its own, and compares traces: from the description, which tells the files; and from the finished tree, as others will.
+
+sharing                 share_recording (sharing_json: the chain as stock reads it; _paths: names in the tree, none of
+                        this machine's; _layouts: proven; _memory: saved first; _remote: what was loaded from links;
+                        _files, _summary, _progress)
+replaying, replay_child the process that opens the recording under an audit hook, and what it is asked
+layouts, describing     kacheryfs.json: which flat binary files lie under a recording, and how; its strict parse
+metadata, casts         what a recording knows besides its traces, as an npz without pickles; dtypes of matrices
 fields                  a parsed JSON object, taken apart strictly
+recognising             is this folder or file a recording? (`kacheryfs share` asks)
 
 sortings                share_sorting, load_sorting: one safe form for every kind of sorting, which is a numpy folder to
                         stock SpikeInterface (_describing, _files: what is written; _reading: what is read)

@@ -147,7 +147,7 @@ class _Root:
         return None
 
     def holds(self, inside: str, path: str) -> bool:
-        """Tell whether a file is the recording's; ``inside`` is its path below the folder, or the named file's folder."""
+        """Tell whether a file is the recording's; ``inside`` is its path below our folder, or our file's folder."""
         if inside.startswith("../"):
             return False
         if self.is_zarr or path == self.path:

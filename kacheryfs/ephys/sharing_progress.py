@@ -31,5 +31,6 @@ class Progress:
         if self._bar is None:
             from tqdm.auto import tqdm  # SpikeInterface's own choice, so it is there
 
-            self._bar = tqdm(total=total_bytes, unit="B", unit_scale=True, desc=f"hash the files of {self._what}")
+            what = f"hash the files of {self._what}"
+            self._bar = tqdm(total=total_bytes, unit="B", unit_scale=True, desc=what, mininterval=0.5, leave=False)
         self._bar.update(done_bytes - self._bar.n)
