@@ -35,9 +35,10 @@ from .values import encode_value
 def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_recording: bool = True) -> str:
     """Offer an analyzer with its extensions to peers and return its link.
 
-    The arrays of a binary folder or a Zarr are offered in place, none is copied; an analyzer in memory is written down
-    for the share (after ``save_as(format="binary_folder", …)`` that takes less memory). Stock SpikeInterface loads the
-    folder from a mount, too: ``si.load("…/sha1dir/H.analyzer")``, of a Zarr ``si.load("…/sha1dir/H.analyzer.zarr")``.
+    The arrays of a binary folder or a Zarr are offered in place, none is copied: share again after computing there. An
+    analyzer in memory is written down for the share (after ``save_as(format="binary_folder", …)`` that takes less
+    memory). Stock SpikeInterface loads the folder from a mount, too: ``si.load("…/sha1dir/H.analyzer")``, of a Zarr
+    ``si.load("…/sha1dir/H.analyzer.zarr")``.
 
     Parameters
     ----------
@@ -46,8 +47,8 @@ def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_
         out, and said so in the log: compute that extension again to have them. The sorting's provenance and all paths
         of this machine stay here.
     label : str, optional
-        What the link is to be called; ``analyzer`` or ``analyzer.zarr`` where none is given. Stock SpikeInterface
-        takes a folder for a Zarr by the ending.
+        What the link is to be called; ``analyzer`` where none is given. A Zarr's ends in ``.zarr`` in any case: stock
+        SpikeInterface goes by that.
     with_recording : bool, default: True
         Share the analyzer's recording, too, as ``share_recording`` does, and put its link into the analyzer.
 
@@ -96,7 +97,9 @@ def _share_recording(analyzer: Any) -> str | None:
 
 def _share(analyzer: Any, label: str | None, recording: str | None) -> str:
     storage = ZARR if analyzer.format == "zarr" else BINARY_FOLDER
-    label = label or ("analyzer.zarr" if storage == ZARR else "analyzer")
+    label = label or "analyzer"
+    if storage == ZARR and not label.endswith(".zarr"):
+        label += ".zarr"
     gathered = Gathered()
     extensions = _gather_extensions(analyzer, gathered)
     sorting = written_down(analyzer.sorting, keeps_order=True)

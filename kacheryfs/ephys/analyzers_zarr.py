@@ -25,6 +25,9 @@ from .sharing_files import look_at
 
 GROUP, ARRAY, ATTRIBUTES, CONSOLIDATED = ".zgroup", ".zarray", ".zattrs", ".zmetadata"
 _SHARED_BELOW_ROOT = ("recording_info", "sorting", "sparsity_mask")
+MAX_TEXT_BYTES = 64 * 1024 * 1024
+_BLOSC_SIZE = slice(4, 8)
+"""Where a chunk that Blosc compressed says how long it is without."""
 _CHUNK = re.compile(r"\d+(\.\d+)*\Z")
 
 
@@ -68,12 +71,19 @@ def _gather_array(folder: Path, names: Names, metadata: dict[str, Any], gathered
         else:
             gathered.leave_out(names, str(exc))
         return
-    if about.get("dtype") == "|O" and _tells_of_paths(here):
+    if _has_texts(about.get("dtype")) and _tells_of_paths(here):
         gathered.leave_out(names, "it tells of paths of this machine")
         return
     _add_metadata(folder, names, metadata, gathered)
     for path in _chunks(here, nested=about.get("dimension_separator") == "/"):
         gathered.parts[(*names, *path.relative_to(here).parts)] = look_at(str(path))
+
+
+def _has_texts(dtype: object) -> bool:
+    """Whether an array's type, as its metadata have it, isn't numbers alone: ``"|O"``, ``"<U9"``, or fields of such."""
+    if isinstance(dtype, list):
+        return any(_has_texts(field[1]) for field in dtype)
+    return str(dtype)[1:2] in ("O", "S", "U")
 
 
 def _tells_of_paths(array: Path) -> bool:
@@ -118,11 +128,27 @@ def _read_data(item: Any, name: str, max_bytes: int) -> Any:
         return _read_table(item, max_bytes)
     if item.nbytes > max_bytes:
         raise ValueError(f"{name!r} has {item.nbytes} bytes, more than the {max_bytes} that fit")
+    if item.dtype.hasobject:
+        _require_short(item, name)
     return item[0] if "dict" in attributes else np.array(item[:])
+
+
+def _require_short(array: Any, name: str) -> None:
+    """Raise ValueError for texts, which say their size nowhere but in the compressed chunk, that would fill memory."""
+    if array.compressor is not None and array.compressor.codec_id != "blosc":
+        raise ValueError(f"{name!r} has texts that are compressed by {array.compressor.codec_id}, not by blosc")
+    for key in array.chunk_store.listdir(array.path):
+        chunk = b"" if key.startswith(".") else array.chunk_store[f"{array.path}/{key}"]
+        n_bytes = int.from_bytes(chunk[_BLOSC_SIZE], "little") if array.compressor is not None else len(chunk)
+        if n_bytes > MAX_TEXT_BYTES:
+            raise ValueError(f"{name!r} has texts of {n_bytes} bytes, more than {MAX_TEXT_BYTES}")
 
 
 def _read_table(group: Any, max_bytes: int) -> Any:
     columns = {str(name): group[name] for name in group.keys()}  # noqa: SIM118
+    for name, column in columns.items():
+        if column.dtype.hasobject:
+            _require_short(column, name)
     if any(column.ndim != 1 or column.nbytes > max_bytes for column in columns.values()):
         raise ValueError("a column of a table is no list, or too long")
     index = columns.pop("index")[:]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import doctest
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import spikeinterface as si
-from analyzer_kinds import EXTENSIONS, FORMATS, SECRET_FOLDER, assert_same_extension, made_analyzer
+from analyzer_kinds import EXTENSIONS, FORMATS, SECRET_FOLDER, assert_same_extension, made_analyzer, made_recording
 from lab_pairs import LabPair
 
 import kacheryfs as kfs
@@ -244,3 +246,61 @@ def test_what_is_no_analyzer_or_gone_is_one_line(at_alice: LabPair, tmp_path: Pa
     (Path(analyzer.folder) / "settings.json").unlink()
     with pytest.raises(kfs.InputError, match="the analyzer can't be shared: FileNotFoundError"):
         kfs.share_analyzer(analyzer, with_recording=False)
+
+
+def test_a_zarrs_label_ends_as_stock_wants_it(analyzers: dict[str, Any], at_alice: LabPair) -> None:
+    for label, ending in (("mine", ".mine.zarr"), ("mine.zarr", ".mine.zarr")):
+        assert kfs.share_analyzer(analyzers["zarr"], label=label, with_recording=False).endswith(ending)
+    assert kfs.share_analyzer(analyzers["memory"], label="mine", with_recording=False).endswith(".mine")
+
+
+def test_texts_of_a_zarr_that_tell_of_paths_are_left_out(
+    at_alice: LabPair, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    analyzer = made_analyzer(tmp_path, "zarr", {})
+    analyzer.set_sorting_property("source", np.array(["/home/bob/a.dat"] * 4))
+    loaded = kfs.load_analyzer(link := kfs.share_analyzer(analyzer, with_recording=False))
+    assert b"/home/bob" not in b"".join(files_of(link).values())
+    assert "sorting/properties/source: it tells of paths" in caplog.text
+    assert loaded.get_sorting_property("source").tolist() == ["a.dat"] * 4
+
+
+def test_a_file_that_was_changed_afterwards_is_a_clear_error(
+    labs: LabPair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KACHERYFS_READ_TIMEOUT", "2 s")
+    analyzer = made_analyzer(tmp_path, "binary_folder", FEW)
+    with labs.at(labs.alice):
+        link = kfs.share_analyzer(analyzer, with_recording=False)
+        waveforms = Path(analyzer.folder) / "extensions" / "waveforms" / "waveforms.npy"
+        np.save(waveforms, np.load(waveforms) + 1)
+        with pytest.raises(kfs.KacheryError) as at_alice:
+            kfs.load_analyzer(link)
+    with labs.at_bob_with_alice_serving(), pytest.raises(kfs.KacheryError) as at_bob:
+        kfs.load_analyzer(link)
+    for caught in (at_alice, at_bob):
+        assert "\n" not in str(caught.value)
+
+
+def test_an_analyzer_of_a_preprocessed_recording_gets_it_back(labs: LabPair, tmp_path: Path) -> None:
+    from spikeinterface.preprocessing import bandpass_filter, common_reference
+
+    recording, sorting = made_recording(tmp_path)
+    chain = common_reference(bandpass_filter(recording, freq_min=300.0, freq_max=6000.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        analyzer = si.create_sorting_analyzer(sorting, chain, format="memory", sparse=False)
+        analyzer.compute(FEW, n_jobs=1, progress_bar=False)
+    with labs.at(labs.alice):
+        link = kfs.share_analyzer(analyzer)
+    with labs.at_bob_with_alice_serving():
+        loaded = kfs.load_analyzer(link)
+        span = {"segment_index": 0, "start_frame": 500, "end_frame": 900}
+        assert (loaded.recording.get_traces(**span) == chain.get_traces(**span)).all()
+        loaded.compute("noise_levels")
+        assert loaded.has_extension("noise_levels")
+
+
+@pytest.mark.parametrize("module", ["kacheryfs.ephys.sortings", "kacheryfs.ephys.analyzers"])
+def test_the_examples_run(module: str, at_alice: LabPair) -> None:
+    assert doctest.testmod(import_module(module)).failed == 0

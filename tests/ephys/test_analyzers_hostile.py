@@ -240,6 +240,13 @@ def test_arrays_of_a_zarr_that_are_none_are_refused(change: Any, reason: str, ho
     assert reason in refusal(bad)
 
 
+def test_texts_of_a_zarr_that_would_fill_the_memory_are_not_unpacked(honest_zarr: Files) -> None:
+    names = ("extensions", "quality_metrics", "runtime_s", "0")
+    bomb = bytearray(honest_zarr[names])
+    bomb[4:8] = (1 << 31).to_bytes(4, "little")
+    assert "'runtime_s' has texts of 2147483648 bytes" in refusal(honest_zarr | {names: bytes(bomb)})
+
+
 def test_objects_that_a_zarr_calls_so_are_refused(honest_zarr: Files) -> None:
     bad = dict(honest_zarr)
     metadata = json.loads(bad[(".zmetadata",)])
