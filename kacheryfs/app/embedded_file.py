@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core.model import ByteRange
 from ..errors import ClaimError, InputError
+from .garbage import keep_from_h5py
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,11 +99,14 @@ class RemoteFile:
 
     def as_file(self) -> io.BufferedReader:
         """Return a seekable read-only file object with a place of its own; closing it doesn't close this."""
+        keep_from_h5py()
         return io.BufferedReader(RawFile(self), FILE_BUFFER_BYTES)
 
     def close(self) -> None:
         """Close it, once the reads under way in other threads are over; more than once does no harm."""
-        self._opened = None
+        opened, self._opened = self._opened, None
+        if opened is not None:
+            opened.close()
 
     def _clip(self, offset: int, n_bytes: int) -> ByteRange:
         if offset < 0 or n_bytes < 0:

@@ -44,6 +44,6 @@ def _load_nwb(source: Source, name: str) -> BaseRecording:
 
     try:
         return RemoteNwbRecording(source.to_json())
-    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError, OSError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError, OSError, RuntimeError) as exc:
         reason = str(exc).splitlines()[0][:300] if str(exc) else type(exc).__name__
         raise ProofError(f"{name} is an HDF5 file without one recording that can be told: {reason}") from exc

@@ -77,7 +77,16 @@ class Leaves:
         kwargs = {key: node.kwargs[key] for key in taken if node.kwargs.get(key) is not None}
         try:
             return RemoteNwbRecording(source.to_json(), **kwargs)
-        except (ValueError, KeyError, TypeError, AttributeError, AssertionError, IndexError, OSError) as exc:
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            AssertionError,
+            IndexError,
+            OSError,
+            RuntimeError,
+        ) as exc:
             raise ProofError(f"the NWB file holds no such recording: {str(exc).splitlines()[0][:300]}") from exc
 
     def _load_mounted(self, node: Node) -> BaseRecording:

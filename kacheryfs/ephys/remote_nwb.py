@@ -8,8 +8,9 @@ from typing import Any
 from spikeinterface.extractors.nwbextractors import NwbRecordingExtractor
 
 from ..app.embedded import get_fetcher
+from ..errors import ProofError
 from .remote_source import Source
-from .safety_hdf5 import close_at_exit, open_hdf5
+from .safety_hdf5 import close_at_exit, find_groups_of_type, open_hdf5
 
 
 class RemoteNwbRecording(NwbRecordingExtractor):  # type: ignore[misc]
@@ -37,10 +38,12 @@ class RemoteNwbRecording(NwbRecordingExtractor):  # type: ignore[misc]
         found = Source.parse(source)
         remote = get_fetcher().open_file(found.request)
         self._remote_file = remote
-        open_hdf5(remote.as_file(), f"the NWB file sha1 {found.request.sha1.short}").close()
+        what = f"the NWB file sha1 {found.request.sha1.short}"
+        with open_hdf5(remote.as_file(), what) as checked:
+            series = electrical_series_path or _find_series(checked, what)
         NwbRecordingExtractor.__init__(
             self,
-            electrical_series_path=electrical_series_path,
+            electrical_series_path=series,
             load_time_vector=load_time_vector,
             samples_for_rate_estimation=samples_for_rate_estimation,
             load_channel_properties=load_channel_properties,
@@ -55,3 +58,12 @@ class RemoteNwbRecording(NwbRecordingExtractor):  # type: ignore[misc]
             "samples_for_rate_estimation": samples_for_rate_estimation,
             "load_channel_properties": load_channel_properties,
         }
+
+
+def _find_series(file: Any, what: str) -> str:
+    """Return the one ElectricalSeries; SpikeInterface would look for it along all links, in circles, too."""
+    found = find_groups_of_type(file, "ElectricalSeries", what)
+    if len(found) != 1:
+        names = ", ".join(found)[:300] or "none"
+        raise ProofError(f"{what} has not one ElectricalSeries but {len(found)} ({names}): the share has to name it")
+    return found[0]

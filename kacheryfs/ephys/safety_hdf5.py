@@ -18,6 +18,7 @@ from ..errors import KacheryError, ProofError
 
 MAX_OBJECTS = 200_000
 """Each costs a read of its header; the largest NWB files of the DANDI archive have some thousands."""
+MAX_PATH_CHARS = 16 * 1024
 
 _open_files: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -56,41 +57,58 @@ def _close_all() -> None:
 
 def check_hdf5(file: h5py.File, what: str) -> None:
     """Raise ProofError where an object of the file reaches out of it."""
+    for path, found in walk_objects(file, what):
+        reason = _why_out(found)
+        if reason is not None:
+            raise ProofError(f"{what} is refused: {path[:80]!r} {reason}")
+
+
+def find_groups_of_type(file: h5py.File, neurodata_type: str, what: str) -> list[str]:
+    """Return the paths of the groups of an NWB type; each group once, however many links lead to it."""
+    groups = [(path, h5py.Group(found)) for path, found in walk_objects(file, what) if _is_group(found)]
+    return sorted(path.lstrip("/") for path, group in groups if _type_of(group) == neurodata_type)
+
+
+def walk_objects(file: h5py.File, what: str) -> Iterator[tuple[str, Any]]:
+    """Yield each object that hard links lead to, once, with a path to it; None for a link to another file.
+
+    A file may be a maze: groups inside of themselves, or under millions of names.
+    """
     try:
-        reasons = _reasons(file)
-        reason = next(reasons, None)
+        yield from _walk(h5py.h5o.open(file.id, b"/"), what)
     except KacheryError:
         raise
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as exc:  # what h5py makes of a damaged file
         raise ProofError(f"{what} is damaged: {str(exc).splitlines()[0][:200]}") from exc
-    if reason is not None:
-        raise ProofError(f"{what} is refused: {reason}")
 
 
-def _reasons(file: h5py.File) -> Iterator[str]:
-    """Yield why the file reaches out of itself, depth first; each object is looked at once."""
+def _walk(root: Any, what: str) -> Iterator[tuple[str, Any]]:
     seen: set[object] = set()
-    waiting: list[tuple[str, Any]] = [("", file.id)]
+    waiting: list[tuple[str, Any]] = [("", root)]
     while waiting:
         path, found = waiting.pop()
-        if isinstance(found, h5py.h5f.FileID):
-            found = h5py.h5o.open(found, b"/")
-        address = _address(found)
+        address = None if found is None else _address(found)
         if address in seen:
             continue
-        seen.add(address)
-        if len(seen) > MAX_OBJECTS:
-            yield f"it holds more than {MAX_OBJECTS} objects"
-        if isinstance(found, h5py.h5d.DatasetID):
-            yield from _reasons_of_dataset(path, found)
-        elif isinstance(found, h5py.h5g.GroupID):
-            for name in list(found):
-                inner = f"{path}/{name.decode('utf-8', 'replace')}"
-                kind = found.links.get_info(name).type
-                if kind == h5py.h5l.TYPE_HARD:
-                    waiting.append((inner, h5py.h5o.open(found, name)))
-                elif kind != h5py.h5l.TYPE_SOFT:
-                    yield f"{inner[:80]!r} is a link to another file"
+        yield path, found
+        if address is not None:
+            seen.add(address)
+        if len(seen) > MAX_OBJECTS or len(path) > MAX_PATH_CHARS:
+            raise ProofError(
+                f"{what} is refused: it holds more than {MAX_OBJECTS} objects, or they are nested too deep"
+            )
+        if _is_group(found):
+            waiting += [
+                (f"{path}/{name.decode('utf-8', 'replace')}", _open(found, name))
+                for name in list(found)
+                if found.links.get_info(name).type != h5py.h5l.TYPE_SOFT
+            ]
+
+
+def _open(group: Any, name: bytes) -> Any:
+    """Return what a hard link leads to; None for a link out of the file, which isn't followed."""
+    is_hard = group.links.get_info(name).type == h5py.h5l.TYPE_HARD
+    return h5py.h5o.open(group, name) if is_hard else None
 
 
 def _address(found: Any) -> object:
@@ -99,9 +117,21 @@ def _address(found: Any) -> object:
     return (info.fileno, info.objno)
 
 
-def _reasons_of_dataset(path: str, dataset: Any) -> Iterator[str]:
-    creation = dataset.get_create_plist()
+def _is_group(found: Any) -> bool:
+    return isinstance(found, h5py.h5g.GroupID)
+
+
+def _type_of(group: h5py.Group) -> object:
+    found = group.attrs.get("neurodata_type")
+    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found
+
+
+def _why_out(found: Any) -> str | None:
+    if found is None:
+        return "is a link to another file"
+    if not isinstance(found, h5py.h5d.DatasetID):
+        return None
+    creation = found.get_create_plist()
     if creation.get_external_count():
-        yield f"the values of {path[:80]!r} lie in another file"
-    if creation.get_layout() == h5py.h5d.VIRTUAL:
-        yield f"{path[:80]!r} is put together from other files"
+        return "has its values in another file"
+    return "is put together from other files" if creation.get_layout() == h5py.h5d.VIRTUAL else None
