@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import spikeinterface as si
 from lab_pairs import LabPair
+from lineage_formats import mda_bytes
 from sorting_kinds import KINDS, RATE_HZ, SECRET_FOLDER, made_sorting
 from spikeinterface.core import NumpySorting
 
@@ -230,3 +231,26 @@ def test_times_of_a_registered_recordings_frames_are_left_out_and_said(
     assert "the times of its recording's frames: share the recording, too" in caplog.text
     loaded.register_recording(recording)
     np.testing.assert_equal(times(loaded), times(sorting))
+
+
+def test_firings_of_the_lineage_load_by_their_link_alone_and_inside_of_a_folder(
+    at_alice: LabPair, tmp_path: Path
+) -> None:
+    firings = np.array([[1, 1, 1], [10, 20, 30], [4, 7, 4]], dtype="float64")
+    folder = tmp_path / "truth"
+    folder.mkdir()
+    (folder / "firings.mda").write_bytes(mda_bytes(firings))
+    for link in (at_alice.alice.get("share", folder / "firings.mda"), at_alice.alice.get("share", folder)):
+        link = link if link.startswith("sha1://") else f"{link}/firings.mda"
+        loaded = kfs.load_sorting(link, sampling_frequency=RATE_HZ)
+        assert loaded.sampling_frequency == RATE_HZ
+        assert loaded.unit_ids.tolist() == [4, 7]
+        assert len(loaded.get_unit_spike_train(4)) == 2
+
+
+def test_ids_of_bytes_go_through(at_alice: LabPair) -> None:
+    sorting = NumpySorting.from_samples_and_labels([np.array([3, 5])], [np.array([0, 1])], RATE_HZ)
+    named = sorting.rename_units(np.array([b"a", b"bc"]))
+    loaded = kfs.load_sorting(kfs.share_sorting(named))
+    assert loaded.unit_ids.dtype == named.unit_ids.dtype
+    assert trains(loaded) == trains(named)
