@@ -198,7 +198,7 @@ def _make_files(draft: _Draft, label: str) -> dict[Names, bytes]:
     layouts, casts = tuple(_layouts(draft, made)), tuple(find_casts(draft.recording))
     about = RecordingDescription(label, spikeinterface.__version__, summary, layouts, top, casts)
     made[(DESCRIPTION_FILE,)] = encode_description(about)
-    made[(RECORDING_FILE,)] = json.dumps(draft.description, indent=1).encode()
+    made[(RECORDING_FILE,)] = json.dumps(draft.description, separators=(",", ":")).encode()
     return made
 
 

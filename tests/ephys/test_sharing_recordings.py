@@ -33,6 +33,7 @@ from shared_trees import (
     read_layout,
     tree_of,
 )
+from spikeinterface.core.channelslice import ChannelSliceRecording
 
 from kacheryfs.app import open_catalog
 from kacheryfs.config import load_settings
@@ -100,6 +101,23 @@ def test_a_real_probes_spikeglx_folder_is_shared(data: Path, tmp_path: Path) -> 
     assert about.summary.probe == "imec PRB2_1_2_0640_0"
     assert (about.binary[0].n_columns, about.binary[0].columns) == (385, tuple(range(384)))
     assert_equal_recordings(load_from(link, tmp_path / "mount"), recording)
+
+
+@pytest.mark.parametrize("dtype", [">i2", "<u2", "<f8", "<i4"])
+def test_every_kind_of_sample_is_shared(dtype: str, data: Path, tmp_path: Path) -> None:
+    (data / "Ünï cödé").mkdir()
+    samples(1000, 4).astype(dtype).tofile(data / "Ünï cödé" / "réc %1.dat")
+    recording = se.read_binary(data / "Ünï cödé" / "réc %1.dat", sampling_frequency=3e4, num_channels=4, dtype=dtype)
+    link = share_recording(recording)
+    assert description_of(link).binary[0].dtype == dtype
+    assert_equal_recordings(load_from(link, tmp_path / "mount"), recording)
+    assert_equal_recordings(load_recording(link), recording, exact=True)
+
+
+def test_an_empty_recording_is_shared(data: Path) -> None:
+    (data / "none.dat").touch()
+    recording = se.read_binary(data / "none.dat", sampling_frequency=3e4, num_channels=4, dtype="int16")
+    assert load_recording(share_recording(recording)).get_num_samples(0) == 0
 
 
 # -- every chain ----------------------------------------------------------------------------------------------------
@@ -418,6 +436,25 @@ def test_a_recording_in_memory_that_fits_nowhere_is_refused(monkeypatch: pytest.
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="save it elsewhere"):
         share_recording(numpy_recording())
+
+
+class Halved(ChannelSliceRecording):  # type: ignore[misc]
+    """Nobody else has this class."""
+
+
+def test_a_class_that_only_this_machine_has_is_saved(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    recording = Halved(write_binary(data), channel_ids=["a", "b"])
+    link = share_recording(recording)
+    assert "saving it" in capfd.readouterr().err
+    assert_equal_recordings(load_recording(link), recording, exact=True)
+
+
+def test_the_example_in_the_docstring_runs() -> None:
+    import doctest
+
+    from kacheryfs.ephys import sharing
+
+    assert doctest.testmod(sharing).failed == 0
 
 
 # -- what can't be shared -------------------------------------------------------------------------------------------
