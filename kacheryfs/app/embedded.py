@@ -99,8 +99,7 @@ class Fetcher:
 
     def close(self) -> None:
         """End the engine: reads that wait fail with CancelledError; the next use starts it again."""
-        with self._lock:
-            thread, self._thread = self._thread, None
+        thread = self._thread
         if thread is not None:
             thread.stop()
 
@@ -120,6 +119,7 @@ class Fetcher:
         with self._lock:
             if self._thread is None or not self._thread.is_usable:
                 self._thread = EngineThread(self.settings)
+                self._thread.start()
             return self._thread
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -11,17 +11,19 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
+import trio
+
 from ..core.model import BlockRange, ByteRange
 from ..core.readahead import ReadPattern
 from ..core.request import Trust
 from ..errors import StoreError
 from ..fetch.located import LocatedFile, LocatedOriginal
-from ..fetch.reader import FileReader
-from ..store.originals import Original
 
 if TYPE_CHECKING:
     from ..core.request import FileRequest
     from ..fetch.engine import Engine
+    from ..fetch.reader import FileReader
+    from ..store.originals import Original
     from .embedded_thread import EngineThread
 
 
@@ -41,28 +43,21 @@ class Opened(Protocol):
 
     def read_end(self) -> None: ...
 
+    def close(self) -> None: ...
+
 
 def open_request(thread: EngineThread, request: FileRequest) -> Opened:
     """Find and open a file; NotFoundError, UnreachableError, ProofError, ClaimError, TrustRefusedError."""
-    found = thread.ask(partial(_locate, thread, request), discard=_discard)
-    return OpenedOriginal(found) if isinstance(found, Original) else OpenedFile(thread, *found)
+    return thread.ask(partial(_open, thread, request))
 
 
-_Found = Original | tuple[LocatedFile, FileReader]
-
-
-async def _locate(thread: EngineThread, request: FileRequest, engine: Engine) -> _Found:
+async def _open(thread: EngineThread, request: FileRequest, engine: Engine) -> Opened:
     await thread.follow_peers()
     located = await engine.locate(request)
     if isinstance(located, LocatedOriginal):
-        return located.original
+        return await trio.to_thread.run_sync(OpenedOriginal, located.original)
     assert isinstance(located, LocatedFile)
-    return located, located.open()
-
-
-def _discard(found: _Found) -> None:
-    if not isinstance(found, Original):
-        found[1].close()
+    return OpenedFile(thread, located, located.open())
 
 
 class OpenedOriginal:
@@ -84,6 +79,9 @@ class OpenedOriginal:
         """Make sure of where the file ends."""
         self._opened.check()
 
+    def close(self) -> None:
+        """Leave that to the last who refers to it: a closed descriptor's number is another file's at once."""
+
 
 class OpenedFile:
     """A file of the network; of this process only."""
@@ -95,7 +93,8 @@ class OpenedFile:
         self._file = located.file
         self._lock = threading.Lock()
         self._pattern = ReadPattern(thread.readahead_bytes)  # Invariant: used under the lock
-        weakref.finalize(self, thread.run_soon, reader.close).atexit = False
+        self._finalizer = weakref.finalize(self, thread.run_soon, reader.close)
+        self._finalizer.atexit = False
 
     @property
     def size_bytes(self) -> int:
@@ -120,6 +119,10 @@ class OpenedFile:
     def read_end(self) -> None:
         """Make sure of where the file ends: a size that is only claimed is proven by a block."""
         self._thread.ask(partial(self._read, self.size_bytes, 1))
+
+    def close(self) -> None:
+        """Give up the reader; reads under way in other threads go on."""
+        self._finalizer()
 
     async def _read(self, offset: int, n_bytes: int, engine: Engine) -> bytes:
         return bytes(await self._reader.read(offset, n_bytes))

@@ -3,7 +3,8 @@
 Invariants
 ----------
 1. Whoever asks gets an answer: a call that the engine can't answer any more fails, whatever ended the engine.
-2. An exception in the asker's thread (Ctrl-C) cancels the call, and takes back what it may have opened meanwhile.
+2. An exception in the asker's thread (Ctrl-C, at any instruction) cancels the call. What the call has opened closes
+   itself when nobody refers to it; it is made in the engine's thread, where no Ctrl-C comes in between.
 3. No descriptor is closed under somebody who reads in a thread of their own (``reading``).
 4. A forked child has this object, but not its thread: it is not ``is_usable`` there, and nothing of it is touched.
 """
@@ -45,36 +46,39 @@ T = TypeVar("T")
 class _Call(Generic[T]):
     """One question to the engine; all but ``future`` belongs to the engine's thread."""
 
-    def __init__(self, ask: Callable[[Engine], Awaitable[T]], discard: Callable[[T], object] | None) -> None:
+    def __init__(self, ask: Callable[[Engine], Awaitable[T]]) -> None:
         self.future: Future[T] = Future()
         self._ask = ask
-        self._discard = discard
         self._scope = trio.CancelScope()
 
     async def run(self, engine: Engine) -> None:
         try:
             with self._scope:
-                self.future.set_result(await self._ask(engine))
+                answer = await self._ask(engine)
+                if not self.future.done():  # abandoned
+                    self.future.set_result(answer)
         except KacheryError as exc:
-            self.future.set_exception(exc)
+            self._tell(exc)
         except Exception as exc:  # an outer edge: a fault of ours must end neither the engine nor the asker's wait
             log.exception("a call of the embedded fetcher failed in a way that it should not")
             error = KacheryError(f"a fault of kacheryfs, please report it: {type(exc).__name__}: {exc}")
             error.__cause__ = exc
-            self.future.set_exception(error)
+            self._tell(error)
         finally:
             self.fail()
 
     def abandon(self) -> None:
         """Forget the call: whoever asked is gone."""
         self._scope.cancel()
-        if self._discard and self.future.done() and not self.future.exception():
-            self._discard(self.future.result())
+        self.fail()
 
     def fail(self) -> None:
         """End the wait of whoever asked, where it has no answer."""
+        self._tell(_closed())
+
+    def _tell(self, error: KacheryError) -> None:
         if not self.future.done():
-            self.future.set_exception(_closed())
+            self.future.set_exception(error)
 
 
 def _closed() -> CancelledError:
@@ -92,25 +96,29 @@ class _Up:
 
 
 class EngineThread:
-    """One run of an engine, over for good after ``stop``."""
+    """One run of an engine: ``start`` it once; it is over for good after ``stop``."""
 
     def __init__(self, settings: Settings) -> None:
-        """Start an engine and return when it can be asked; KacheryError where it can't be started."""
         self._settings = settings
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._calls: set[_Call[Any]] = set()  # Invariant: none is added once it is ending
         self._n_reading = 0
+        self._is_up = False
         self._is_ending = False
         self._has_calls = trio.Event()
         self._stopping = trio.Event()
         self._starting: Future[_Up] = Future()
         self._thread = threading.Thread(target=self._run, name="kacheryfs engine", daemon=True)
-        self._thread.start()
+
+    def start(self) -> None:
+        """Start the engine and return when it can be asked; KacheryError where it can't be started."""
         try:
+            self._thread.start()
             self._up = self._starting.result()
+            self._is_up = True
         except BaseException:
-            self._is_ending = True  # Ctrl-C: nobody will ever stop it
+            self._is_ending = True  # Ctrl-C: nobody waits for it any more
             if self._starting.done() and not self._starting.exception():
                 self._up = self._starting.result()
                 self.run_soon(self._stopping.set)
@@ -119,20 +127,14 @@ class EngineThread:
     @property
     def is_usable(self) -> bool:
         """Whether it runs, and in this very process."""
-        return not self._is_ending and self._pid == os.getpid()
+        return self._is_up and not self._is_ending and self._pid == os.getpid()
 
-    def ask(self, ask: Callable[[Engine], Awaitable[T]], discard: Callable[[T], object] | None = None) -> T:
-        """Run ``ask`` in the engine's thread and return its answer.
-
-        ``discard`` gets there an answer that came just when the asker was interrupted.
-        """
-        call = _Call(ask, discard)
-        with self._lock:
-            if self._is_ending:
-                raise _closed()
-            self._calls.add(call)
+    def ask(self, ask: Callable[[Engine], Awaitable[T]]) -> T:
+        """Run ``ask`` in the engine's thread and return its answer."""
+        call = _Call(ask)
         call.future.add_done_callback(lambda _: self._calls.discard(call))
         try:
+            self._enter(call)
             self.run_soon(lambda: self._spawn(call))
             return call.future.result()
         except KacheryError:
@@ -140,6 +142,12 @@ class EngineThread:
         except BaseException:
             self.run_soon(call.abandon)
             raise
+
+    def _enter(self, call: _Call[Any]) -> None:
+        with self._lock:
+            if self._is_ending:
+                raise _closed()
+            self._calls.add(call)
 
     async def follow_peers(self) -> None:
         """Add and remove peers as the user's list says now, in the engine's thread; ConfigError."""
@@ -174,10 +182,9 @@ class EngineThread:
 
     def stop(self) -> None:
         """End the engine and what waits for it; returns when everything is closed."""
-        with self._lock:
-            self._is_ending = True
-        self.run_soon(self._stopping.set)
-        self._thread.join(STOP_TIMEOUT_S)
+        if self._is_up:
+            self.run_soon(self._stopping.set)
+            self._thread.join(STOP_TIMEOUT_S)
 
     # -- the engine's thread -----------------------------------------------------------------------------------------
 
@@ -211,6 +218,8 @@ class EngineThread:
                 self._starting.set_result(_Up(trio.lowlevel.current_trio_token(), nursery, parts.engine, kept_peers))
                 if not self._is_ending:
                     await self._stopping.wait()
+                with self._lock:
+                    self._is_ending = True
                 nursery.cancel_scope.cancel()
                 await self._let_reads_end(parts.engine)
                 whole.cancel()
