@@ -78,10 +78,11 @@ class Curation:
 
     def frozen(self) -> OldCuration:
         labels = {unit: tuple(sorted(labels)) for unit, labels in self._labels.items() if labels}
-        groups = {id(group): tuple(sorted(group, key=_order)) for group in self._groups.values() if len(group) > 1}
+        groups = {id(group): group for group in self._groups.values() if len(group) > 1}.values()
+        merged = [tuple(sorted(group, key=_order)) for group in groups]
         return OldCuration(
             tuple((unit, labels[unit]) for unit in sorted(labels, key=_order)),
-            tuple(sorted(groups.values(), key=lambda group: _order(group[0]))),
+            tuple(sorted(merged, key=lambda group: _order(group[0]))),
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from ..errors import ProofError
@@ -36,29 +36,40 @@ def replay_feed(value: object) -> OldCollection:
     """Replay the parsed JSON of a snapshot: every subfeed's name must have the digest that it stands under."""
     fields = Fields.of(value, "a feed")
     fields.refuse_unknown({"subfeeds", "feedId"})
-    subfeeds = fields.inner("subfeeds")
+    subfeeds = [_Subfeed.of(digest, subfeed) for digest, subfeed in fields.inner("subfeeds").values.items()]
     replay = _Replay()
-    for digest, subfeed in sorted(subfeeds.values.items(), key=lambda item: _order(item[1])):
-        replay.run(_subfeed(digest, subfeed))
+    for subfeed in sorted(subfeeds, key=lambda subfeed: (subfeed.rank, subfeed.digest)):
+        replay.run(subfeed)
     return replay.result()
 
 
-def _order(subfeed: object) -> tuple[int, str]:
-    """Recordings first, curations of single sortings last: those change what the others made."""
-    name = subfeed.get("subfeedName") if isinstance(subfeed, dict) else None
-    if not isinstance(name, dict):
-        return 1, canonical_text(name)
-    rank = {"recordings": 0, "sortings": 1}.get(str(name.get("key")), 2)
-    return rank, canonical_text(name)
+@dataclass(frozen=True, slots=True)
+class _Subfeed:
+    """One log of a feed; its name is None where the writer noted the digest alone."""
 
+    digest: str
+    name: object
+    actions: tuple[Fields, ...]
+    is_bare: bool
+    """Whether its messages are actions, instead of holding one: the curation of a single sorting."""
 
-def _subfeed(digest: str, value: object) -> Fields:
-    fields = Fields.of(value, f"subfeed {digest[:8]} of a feed")
-    fields.refuse_unknown({"subfeedName", "messages"})
-    name = fields.get("subfeedName")
-    if digest not in _digests_of(name):
-        raise ProofError(f"{fields.what} stands under a digest that isn't the one of its name")
-    return fields
+    @classmethod
+    def of(cls, digest: str, value: object) -> _Subfeed:
+        fields = Fields.of(value, f"subfeed {digest[:8]} of a feed")
+        fields.refuse_unknown({"subfeedName", "subfeedHash", "messages"})
+        name = fields.get("subfeedName") if fields.has("subfeedName") else None
+        noted = fields.text("subfeedHash", digest) if name is not None else fields.text("subfeedHash")
+        if noted != digest or (name is not None and digest not in _digests_of(name)):
+            raise ProofError(f"{fields.what} stands under a digest that isn't the one of its name")
+        messages = fields.inners("messages")
+        actions = tuple(Fields.of(one.get("action"), one.what) if one.has("action") else one for one in messages)
+        return cls(digest, name, actions, any(not one.has("action") for one in messages))
+
+    @property
+    def rank(self) -> int:
+        """Recordings first, then sortings and what is said of them, curations of single sortings last."""
+        key = self.name.get("key") if isinstance(self.name, dict) else None
+        return 2 if self.is_bare else 0 if key == "recordings" else 1
 
 
 def _digests_of(name: object) -> set[str]:
@@ -75,17 +86,28 @@ class _Replay:
     sortings: dict[str, OldSorting] = field(default_factory=dict)
     curations: dict[str, Curation] = field(default_factory=dict)
     sortings_of: dict[str, set[str]] = field(default_factory=dict)  # Invariant: the sortings by their recording.
+    owners: dict[str, str] | None = None
+    """Sortings by the digest that the subfeed of their curation would have; made when one is needed."""
     warnings: list[str] = field(default_factory=list)
 
     def result(self) -> OldCollection:
         sortings = (replace(one, curation=self.curations[name].frozen()) for name, one in self.sortings.items())
         return OldCollection(tuple(self.recordings.values()), tuple(sortings), tuple(self.warnings))
 
-    def run(self, subfeed: Fields) -> None:
-        name = subfeed.get("subfeedName")
-        owner = name.get("sortingId") if isinstance(name, dict) else None
-        for action in _actions(subfeed):
-            self._apply(action, owner if isinstance(owner, str) else None)
+    def run(self, subfeed: _Subfeed) -> None:
+        owner = self._owner_of(subfeed) if subfeed.is_bare else None
+        for action in subfeed.actions:
+            self._apply(action, owner)
+
+    def _owner_of(self, subfeed: _Subfeed) -> str | None:
+        """Return the sorting that a subfeed is of; its name may have to be guessed from its digest."""
+        if isinstance(subfeed.name, dict):
+            owner = subfeed.name.get("sortingId")
+            return owner if isinstance(owner, str) else None
+        if self.owners is None:
+            names = [{"name": "sortingCuration", "sortingId": one} for one in self.sortings]
+            self.owners = {digest: name["sortingId"] for name in names for digest in _digests_of(name)}
+        return self.owners.get(subfeed.digest)
 
     def _apply(self, action: Fields, owner: str | None) -> None:
         """Apply one action; ``owner`` is the sorting that the subfeed is of, where it is one sorting's."""
@@ -164,14 +186,6 @@ class _Replay:
         if name not in self.sortings:
             self.warnings.append(f"{action.what}: there is no sorting {name[:80]}, so it is left out")
         return name in self.sortings
-
-
-def _actions(subfeed: Fields) -> Iterator[Fields]:
-    for message in subfeed.inners("messages"):
-        if message.has("action"):
-            yield Fields.of(message.get("action"), message.what)
-        else:
-            yield message
 
 
 def _units(action: Fields, key: str) -> tuple[UnitId, ...]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from typing import Any
 
 import pytest
 from core_strategies import json_values
@@ -46,7 +47,7 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-def feed(subfeeds: list[tuple[object, list[object]]]) -> dict[str, object]:
+def feed(subfeeds: list[tuple[object, list[object]]]) -> dict[str, Any]:
     return {
         "subfeeds": {
             hashlib.sha1(canonical(name).encode()).hexdigest(): {"subfeedName": name, "messages": messages}
@@ -55,7 +56,7 @@ def feed(subfeeds: list[tuple[object, list[object]]]) -> dict[str, object]:
     }
 
 
-def actions_on_the_sorting(*actions: dict[str, object]) -> dict[str, object]:
+def actions_on_the_sorting(*actions: dict[str, object]) -> dict[str, Any]:
     add = [{"type": "ADD_RECORDING", "recording": RECORDING}]
     rest = [{"type": "ADD_SORTING", "sorting": SORTING}, *({"sortingId": "S-1", **action} for action in actions)]
     return feed(
@@ -171,6 +172,18 @@ def test_a_curation_in_a_subfeed_of_its_own_is_read() -> None:
     assert read.sortings[0].curation.merge_groups == ((1, 2),)
 
 
+def test_a_snapshot_that_notes_the_digests_of_its_subfeeds_alone_is_read() -> None:
+    named = actions_on_the_sorting()["subfeeds"]
+    named |= feed(
+        [({"name": "sortingCuration", "sortingId": "S-1"}, [{"type": "ADD_UNIT_LABEL", "unitId": 4, "label": "mua"}])]
+    )["subfeeds"]
+    noted = {digest: {"subfeedHash": digest, "messages": one["messages"]} for digest, one in named.items()}
+    read = replay_feed({"subfeeds": noted})
+    assert read == replay_feed({"subfeeds": named})
+    assert [one.recording_id for one in read.recordings] == ["R-1"]
+    assert read.sortings[0].curation.labels == ((4, ("mua",)),)
+
+
 def test_a_whole_curation_replaces_what_was_decided_before() -> None:
     curation = {"labelsByUnit": {"1": ["accept"], "2": []}, "mergeGroups": [[3, 4], [5]]}
     after = curation_after(
@@ -216,7 +229,8 @@ def test_what_a_feed_says_of_nothing_that_is_there_or_known_is_a_warning() -> No
     ("value", "error", "reason"),
     [
         ({"subfeeds": {"0" * 40: {"subfeedName": "main", "messages": []}}}, ProofError, "isn't the one of its name"),
-        ({"subfeeds": {"0" * 40: {"messages": []}}}, ProofError, "has no 'subfeedName'"),
+        ({"subfeeds": {"0" * 40: {"messages": []}}}, ProofError, "has no 'subfeedHash'"),
+        ({"subfeeds": {"0" * 40: {"subfeedHash": "1" * 40, "messages": []}}}, ProofError, "isn't the one of its name"),
         ({"subfeeds": [], "feedId": "x"}, ProofError, "not an object"),
         (feed([("main", ["x"])]), ProofError, "is text, not an object"),
         (feed([("main", [{"action": {}}])]), ProofError, "has no 'type'"),
@@ -260,6 +274,13 @@ def test_merging_step_by_step_is_what_joining_overlapping_groups_is(steps: list[
             model = [group - set(chosen) for group in model] + [{unit} for unit in set(chosen)]
             model = [group for group in model if group]
     assert curation.frozen().merge_groups == tuple(sorted(tuple(sorted(group)) for group in model if len(group) > 1))
+
+
+def test_as_many_merges_as_a_feed_can_hold_cost_no_more_than_their_units() -> None:
+    curation = Curation()
+    for unit in range(50_000):  # what went through a group once for each of its units took minutes here
+        curation.merge([unit, unit + 1])
+    assert curation.frozen().merge_groups == (tuple(range(50_001)),)
 
 
 @given(json_values)
