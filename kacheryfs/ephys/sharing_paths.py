@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
@@ -26,6 +27,8 @@ from .layouts import DESCRIPTION_FILE, RECORDING_FILE, TreePath
 MADE_FOLDER = "kacheryfs"
 _RESERVED = {RECORDING_FILE, DESCRIPTION_FILE, MADE_FOLDER}
 _ZARR_FILES = (".zgroup", ".zarray", ".zmetadata", "zarr.json")
+_OF_FILES = re.compile("file|folder|dir")
+"""What SpikeInterface calls arguments that are paths of files; ``electrical_series_path`` leads into one."""
 _Key = str | int
 
 
@@ -38,7 +41,10 @@ class PathAt:
 
 
 def find_paths(description: Mapping[str, Any]) -> list[PathAt]:
-    """Return the paths among the arguments of every extractor of the chain; InputError for a remote address."""
+    """Return the paths among the arguments of every extractor of the chain.
+
+    InputError: a remote address, or a file that is gone.
+    """
     return list(_paths_below(description["kwargs"], ("kwargs",), ""))
 
 
@@ -59,8 +65,11 @@ def _find_path(text: str, name: str) -> str | None:
     """Return what an argument names of this machine; any absolute path that exists is one, whatever its name."""
     if "path" in name and "://" in text:
         raise InputError(f"the recording reads {shown(text)[:200]}: only files of this machine can be shared")
-    is_path = "\0" not in text and (os.path.isabs(text) or "path" in name)
-    return _normal(text) if text and is_path and os.path.lexists(text) else None
+    if not text or "\0" in text or not (os.path.isabs(text) or "path" in name):
+        return None
+    if os.path.isabs(text) and _OF_FILES.search(name) and not os.path.exists(text):
+        raise InputError(f"the recording reads {shown(text)}, which is gone: open it again where it lies now")
+    return _normal(text) if os.path.lexists(text) else None
 
 
 def _normal(path: str) -> str:

@@ -483,9 +483,12 @@ def test_a_file_that_is_gone_or_another_one_is_told(data: Path) -> None:
     with pytest.raises(InputError, match="gives other traces"):
         share_recording(recording)
     (data / "part0.dat").unlink()
-    with pytest.raises(InputError, match=r"No such file.*part0\.dat") as caught:
+    with pytest.raises(InputError, match=r"part0\.dat, which is gone") as caught:
         share_recording(recording)
     assert "\n" not in str(caught.value)
+    (data / "part1.dat").unlink()
+    with pytest.raises(InputError, match="which is gone"):
+        share_recording(sp.common_reference(recording))
 
 
 def test_what_is_no_recording_is_refused(data: Path) -> None:
