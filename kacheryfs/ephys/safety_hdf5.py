@@ -20,7 +20,11 @@ MAX_OBJECTS = 200_000
 """Each costs a read of its header; the largest NWB files of the DANDI archive have some thousands."""
 MAX_PATH_CHARS = 16 * 1024
 
-_open_files: weakref.WeakSet[Any] = weakref.WeakSet()
+_DAMAGE = (OSError, ValueError, RuntimeError, KeyError, TypeError, ArithmeticError, MemoryError)
+"""What h5py makes of a damaged file."""
+
+_open_files: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()
+"""By their identity: a damaged file has no hash."""
 
 
 def open_hdf5(file: Any, what: str) -> h5py.File:
@@ -33,8 +37,8 @@ def open_hdf5(file: Any, what: str) -> h5py.File:
         opened = h5py.File(file, "r")
     except KacheryError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError) as exc:
-        raise ProofError(f"{what} is no HDF5 file: {str(exc).splitlines()[0][:200]}") from exc
+    except _DAMAGE as exc:
+        raise ProofError(f"{what} is no HDF5 file: {_first_line(exc)}") from exc
     close_at_exit(opened)
     try:
         check_hdf5(opened, what)
@@ -46,12 +50,12 @@ def open_hdf5(file: Any, what: str) -> h5py.File:
 
 def close_at_exit(file: h5py.File) -> None:
     """Have a file on top of a Python object closed before the interpreter ends."""
-    _open_files.add(file)
+    _open_files[id(file)] = file
 
 
 @atexit.register
 def _close_all() -> None:
-    for file in list(_open_files):
+    for file in list(_open_files.values()):
         file.close()
 
 
@@ -78,8 +82,12 @@ def walk_objects(file: h5py.File, what: str) -> Iterator[tuple[str, Any]]:
         yield from _walk(h5py.h5o.open(file.id, b"/"), what)
     except KacheryError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as exc:  # what h5py makes of a damaged file
-        raise ProofError(f"{what} is damaged: {str(exc).splitlines()[0][:200]}") from exc
+    except _DAMAGE as exc:
+        raise ProofError(f"{what} is damaged: {_first_line(exc)}") from exc
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).splitlines()[0][:200] if str(exc) else type(exc).__name__
 
 
 def _walk(root: Any, what: str) -> Iterator[tuple[str, Any]]:
