@@ -25,6 +25,7 @@ import trio
 from ..errors import CancelledError, ConfigError, KacheryError
 from . import make_peer, open_parts, open_peer_list
 from .embedded_peers import KeptPeers
+from .embedded_waits import WaitTeller
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -38,7 +39,7 @@ READS_TIMEOUT_S = 2.0
 """How long an engine that ends waits for reads in other threads; they wait for a local disk alone."""
 READS_POLL_S = 0.005
 WATCH_S = 1.0
-"""How often the list of peers is looked at while somebody waits."""
+"""How often the list of peers, and what is waited for, are looked at while somebody waits."""
 
 T = TypeVar("T")
 
@@ -214,7 +215,7 @@ class EngineThread:
         with trio.CancelScope() as whole:
             async with open_parts(self._settings) as parts, trio.open_nursery() as nursery:
                 kept_peers = KeptPeers(open_peer_list(self._settings), parts.engine.peers, make_peer)
-                nursery.start_soon(self._watch_peers, kept_peers)
+                nursery.start_soon(self._watch, kept_peers, WaitTeller(parts.engine))
                 self._starting.set_result(_Up(trio.lowlevel.current_trio_token(), nursery, parts.engine, kept_peers))
                 if not self._is_ending:
                     await self._stopping.wait()
@@ -232,14 +233,15 @@ class EngineThread:
         for file in engine.files:
             file.is_left_open = True
 
-    async def _watch_peers(self, kept_peers: KeptPeers) -> None:
-        """Follow the list of peers while somebody waits: what is waited for may be at one that is added now."""
+    async def _watch(self, kept_peers: KeptPeers, teller: WaitTeller) -> None:
+        """While somebody waits, say for what, and follow the list of peers: one that is added now may have it."""
         while True:
             await self._has_calls.wait()
             await trio.sleep(WATCH_S)
             if not self._calls:
                 self._has_calls = trio.Event()
                 continue
+            teller.tell()
             with suppress(ConfigError):  # said to whoever opens something next
                 await kept_peers.follow()
 

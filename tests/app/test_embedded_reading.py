@@ -15,6 +15,7 @@ import trio
 from embedded_labs import Labs, random_bytes
 from running_peers import TIMEOUT_S
 
+from kacheryfs.app import embedded_waits
 from kacheryfs.app.embedded import Fetcher, RemoteFile, get_fetcher
 from kacheryfs.core.link import FileLink, parse_link
 from kacheryfs.core.model import Sha1
@@ -213,6 +214,21 @@ def test_a_peer_that_is_lost_while_it_is_read_is_named(labs: Labs, link: str) ->
         labs.servers[0].kill()
         with pytest.raises(TimedOutError, match=labs.servers[0].url):
             file.pread(4_000_000, 10)
+
+
+@pytest.mark.expects_warnings
+def test_a_read_that_waits_for_long_says_for_what(
+    labs: Labs, link: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_waits, "TELL_AFTER_S", 0.0)
+    with open_file(labs.fetcher(read_timeout="4 s"), link) as file:
+        file.pread(0, 10)
+        labs.servers[0].kill()
+        with pytest.raises(TimedOutError):
+            file.pread(4_000_000, 10)
+    (told,) = [record.getMessage() for record in caplog.records if record.name == embedded_waits.__name__]
+    assert f"still waited for, up to 4 s ({labs.servers[0].url}: connection refused)" in told
+    assert "Ctrl-C" in told
 
 
 def test_a_read_goes_on_when_its_peer_is_back(labs: Labs, link: str) -> None:
