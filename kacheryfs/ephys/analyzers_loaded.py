@@ -9,7 +9,7 @@ from spikeinterface.core import ChannelSparsity, SortingAnalyzer
 from spikeinterface.core.recording_tools import do_recording_attributes_match
 from spikeinterface.core.sortinganalyzer import _builtin_extensions, _possible_extensions, get_extension_class
 
-from ..errors import KacheryError, ProofError
+from ..errors import KacheryError, NotFoundError, ProofError
 from .analyzers_reading import AnalyzerFiles
 from .safety_probes import make_probegroup
 from .sortings import LoadedSorting
@@ -67,10 +67,12 @@ class SharedAnalyzer(SortingAnalyzer):  # type: ignore[misc]
     @property
     def recording(self) -> Any:
         """The recording that the analyzer was made of; KacheryError where it can't be had."""
-        if not self.has_temporary_recording() and self._recording is None and self._trouble is not None:
+        if self.has_temporary_recording() or self._recording is not None:
+            return super().recording
+        if self._trouble is not None:
             trouble, self._trouble = self._trouble, None  # the next access tries again
             raise trouble
-        return super().recording
+        raise NotFoundError("the analyzer was shared without its recording; set_temporary_recording gives it one")
 
     def _load_recording(self, link: str) -> Any:
         from .loading import load_recording

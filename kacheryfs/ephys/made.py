@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from ..app import open_catalog
 from ..config import load_settings
 from ..store.composing import Names, Part, compose
+from .sharing_progress import Progress
 
 log = logging.getLogger(__name__)
 
@@ -16,8 +17,9 @@ log = logging.getLogger(__name__)
 def share_parts(files: Mapping[Names, Part], label: str) -> str:
     """Enter the tree into the catalog and return its link; unchanged originals are not read again."""
     settings = load_settings({}, os.environ)
-    with open_catalog(settings) as catalog:
-        return str(compose(catalog, files, label, own_folders=(settings.store_dir,)).link)
+    own_folders = (settings.store_dir, settings.runtime_dir, settings.config_dir)
+    with open_catalog(settings) as catalog, Progress(f"the {label}") as progress:
+        return str(compose(catalog, files, label, progress=progress.set, own_folders=own_folders).link)
 
 
 def say_left_out(what: str, left_out: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from spikeinterface.core import BaseSorting, SpikeVectorSortingSegment
 
 from ..app.embedded import get_fetcher
-from ..core.link import FileLink, TreeLink, parse_link
+from ..core.link import FileLink, TreeLink
 from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError
 from .made import say_left_out, share_parts
@@ -16,7 +16,7 @@ from .npy import Array
 from .sortings_describing import FORMAT, decode_sorting, encode_sorting
 from .sortings_files import SortingFiles, make_sorting_files
 from .sortings_reading import SortingContent, read_sorting_files
-from .treefiles import DESCRIPTION_FILE, TreeFiles, check_format
+from .treefiles import DESCRIPTION_FILE, TreeFiles, check_format, parse_given_link
 
 DEFAULT_LABEL = "sorting"
 
@@ -113,7 +113,7 @@ def load_sorting(link: str, *, sampling_frequency: float | None = None) -> BaseS
     >>> kfs.load_sorting(kfs.share_sorting(sorting)).unit_ids.tolist()
     [0, 1]
     """
-    parsed = parse_link(link)
+    parsed = parse_given_link(link)
     if isinstance(parsed, FileLink) or _is_file(parsed):
         from .lineage_sortings import load_lineage_sorting
 

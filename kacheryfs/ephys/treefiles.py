@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..app.embedded import request_of
-from ..core.link import TreeLink, parse_link
+from ..core.link import FileLink, TreeLink, parse_link
 from ..core.strict_json import parse_strict_json
 from ..core.tree import FileEntry, Tree
-from ..errors import InputError, ProofError
+from ..errors import InputError, LinkError, ProofError
 from .npy import Array, read_npy
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class TreeFiles:
     @classmethod
     def open(cls, fetcher: Fetcher, link: str, what: str) -> TreeFiles:
         """Fetch the directory that ``link`` names; InputError for a link to a file, which is no ``what``."""
-        parsed = parse_link(link)
+        parsed = parse_given_link(link)
         found = fetcher.open_link(parsed) if isinstance(parsed, TreeLink) else None
         if not isinstance(found, Tree):
             if found is not None:
@@ -72,6 +72,13 @@ class TreeFiles:
         if not isinstance(found, FileEntry):
             raise ProofError(f"the file {_shown(names)} is missing")
         return found
+
+
+def parse_given_link(link: object) -> FileLink | TreeLink:
+    """Read the link that a caller gave; LinkError for what is no link."""
+    if not isinstance(link, str):
+        raise LinkError(f"a link is text (sha1dir://…), not a {type(link).__name__}")
+    return parse_link(link)
 
 
 def check_format(description: object, expected: str, what: str) -> dict[str, Any]:

@@ -203,8 +203,10 @@ def test_without_its_recording_it_works_as_one_that_lost_it(analyzers: dict[str,
     assert not loaded.has_recording()
     assert loaded.recording_link is None
     assert_same(loaded, analyzers["memory"])
-    with pytest.raises(ValueError, match="could not load the recording"):
+    with pytest.raises(kfs.NotFoundError, match="shared without its recording; set_temporary_recording gives it one"):
         loaded.recording  # noqa: B018
+    loaded.set_temporary_recording(analyzers["memory"].recording)
+    assert loaded.recording is analyzers["memory"].recording
 
 
 def test_a_recording_that_nobody_has_is_said_and_the_analyzer_works(
@@ -242,6 +244,9 @@ def test_a_dense_analyzer_goes_through(at_alice: LabPair, analyzers: dict[str, A
 def test_what_is_no_analyzer_or_gone_is_one_line(at_alice: LabPair, tmp_path: Path) -> None:
     with pytest.raises(kfs.InputError, match="takes a SortingAnalyzer, not a str"):
         kfs.share_analyzer("analyzer")  # type: ignore[arg-type]
+    for load in (kfs.load_analyzer, kfs.load_sorting):
+        with pytest.raises(kfs.LinkError, match="a link is text"):
+            load(17)  # type: ignore[operator]
     analyzer = made_analyzer(tmp_path, "binary_folder", {})
     (Path(analyzer.folder) / "settings.json").unlink()
     with pytest.raises(kfs.InputError, match="the analyzer can't be shared: FileNotFoundError"):

@@ -89,3 +89,16 @@ def test_an_analyzer_below_a_mount_takes_its_recording_from_there(
         assert stock.has_recording()
         span = {"segment_index": 1, "start_frame": 0, "end_frame": 500}
         assert (stock.recording.get_traces(**span) == analyzer.recording.get_traces(**span)).all()
+
+
+@pytest.mark.parametrize("storage", ["binary_folder", "zarr"])
+def test_an_analyzer_below_a_mount_is_shared_by_reference(
+    storage: str, labs: LabPair, seen_by_bob: Callable[[str], Any], tmp_path: Path
+) -> None:
+    analyzer = made_analyzer(tmp_path, storage, FEW)
+    with labs.at(labs.alice):
+        link = kfs.share_analyzer(analyzer, with_recording=False)
+    with seen_by_bob(link) as path, labs.at(labs.bob):
+        again = kfs.load_analyzer(kfs.share_analyzer(si.load(path), with_recording=False))
+        for name in FEW:
+            assert_same_extension(again.get_extension(name), analyzer.get_extension(name))
