@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from spikeinterface.core.binaryrecordingextractor import BinaryRecordingSegment
 
 from .layouts import BinaryLayout, SegmentLayout, TreePath
 from .replay_child import sample_spans
@@ -108,8 +109,8 @@ def _read(recording: Any, segment_index: int, start: int, stop: int, *, is_whole
 
 
 def _find_flats(recording: Any) -> Iterator[_Flat]:
-    if recording.is_binary_compatible():
-        return _from_description(recording)
+    if all(isinstance(segment, BinaryRecordingSegment) for segment in recording.segments):
+        return map(_from_segment, recording.segments)
     if hasattr(recording, "neo_reader"):
         return _from_neo(recording)
     if hasattr(recording, "_diskreadmda"):
@@ -117,14 +118,11 @@ def _find_flats(recording: Any) -> Iterator[_Flat]:
     return iter(())
 
 
-def _from_description(recording: Any) -> Iterator[_Flat]:
-    about = recording.get_binary_description()
-    for index, path in enumerate(about["file_paths"]):
-        order: Literal["C", "F"] = "C" if about["time_axis"] == 0 else "F"
-        n_frames = recording.get_num_samples(index)
-        yield _Flat(
-            str(path), np.dtype(about["dtype"]), int(about["file_offset"]), n_frames, about["num_channels"], order, None
-        )
+def _from_segment(segment: Any) -> _Flat:
+    """Read what SpikeInterface's own segments of flat files say: of binary files, binary folders, WhiteMatter, …"""
+    order: Literal["C", "F"] = "C" if segment.time_axis == 0 else "F"
+    n_frames, n_columns = int(segment.get_num_samples()), int(segment.num_channels)
+    return _Flat(str(segment.file_path), segment.dtype, int(segment.file_offset), n_frames, n_columns, order, None)
 
 
 def _from_neo(recording: Any) -> Iterator[_Flat]:

@@ -14,6 +14,7 @@ import spikeinterface as si
 import spikeinterface.extractors as se
 from spikeinterface.extractors.mdaextractors import MdaRecordingExtractor
 from spikeinterface.extractors.neoextractors.openephys import OpenEphysBinaryRecordingExtractor
+from spikeinterface.extractors.whitematterrecordingextractor import WhiteMatterRecordingExtractor
 
 RATE_HZ = 30_000.0
 REAL_META = Path(__file__).resolve().parents[3] / "shared" / "data" / "spikeglx" / "p2_g0_t0.imec0.ap.meta"
@@ -49,6 +50,27 @@ def write_binary_by_channel(folder: Path) -> Any:
     """SpikeInterface 0.105 reads such a file right only as a whole; by its layout every span is."""
     samples(3000, 4).T.copy().tofile(folder / "rec.raw")
     return se.read_binary(folder / "rec.raw", sampling_frequency=RATE_HZ, dtype="int16", num_channels=4, time_axis=1)
+
+
+def write_whitematter(folder: Path) -> Any:
+    (folder / "rec.bin").write_bytes(bytes(8) + samples(3000, 4).tobytes())
+    return WhiteMatterRecordingExtractor(folder / "rec.bin", sampling_frequency=25_000.0, num_channels=4)
+
+
+def write_neuroscope(folder: Path) -> Any:
+    """Write a file whose reader takes a sibling, too."""
+    samples(3000, 4).tofile(folder / "rec.dat")
+    channels = "".join(f'<channel skip="0">{index}</channel>' for index in range(4))
+    system = (
+        "<nBits>16</nBits><nChannels>4</nChannels><samplingRate>30000</samplingRate><voltageRange>20</voltageRange>"
+    )
+    (folder / "rec.xml").write_text(
+        f"<parameters><acquisitionSystem>{system}<amplification>1000</amplification><offset>0</offset>"
+        "</acquisitionSystem><anatomicalDescription><channelGroups>"
+        f"<group>{channels}</group></channelGroups></anatomicalDescription></parameters>"
+    )
+    (folder / "notes_private.txt").write_text("nobody else's business")
+    return se.read_neuroscope_recording(folder / "rec.dat")
 
 
 def generated(n_channels: int = 4, durations: tuple[float, ...] = (0.1, 0.05)) -> Any:
@@ -197,6 +219,8 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "binary": write_binary,
     "binary with a header": write_binary_with_header,
     "binary by channel": write_binary_by_channel,
+    "white matter": write_whitematter,
+    "neuroscope": write_neuroscope,
     "binary folder": write_binary_folder,
     "zarr": write_zarr,
     "mda": write_mda,

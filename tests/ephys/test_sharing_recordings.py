@@ -72,7 +72,17 @@ def test_stock_spikeinterface_loads_what_was_shared(kind: str, data: Path, tmp_p
     assert_equal_recordings(load_from(link, tmp_path / "mount"), recording)
 
 
-FLAT = ["binary", "binary with a header", "binary by channel", "binary folder", "mda", "spikeglx", "open ephys"]
+FLAT = [
+    "binary",
+    "binary with a header",
+    "binary by channel",
+    "white matter",
+    "neuroscope",
+    "binary folder",
+    "mda",
+    "spikeglx",
+    "open ephys",
+]
 
 
 @pytest.mark.parametrize("kind", FLAT)
@@ -216,7 +226,7 @@ def test_a_long_time_vector_is_in_the_metadata_and_not_in_the_json(
 # -- what goes in, and what doesn't ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["spikeglx", "open ephys"])
+@pytest.mark.parametrize("kind", ["spikeglx", "open ephys", "neuroscope"])
 def test_only_files_that_the_recording_reads_go_in(kind: str, data: Path) -> None:
     names = files_of(share_recording(KINDS[kind](data)))
     assert not [name for name in names if "notes_private" in name]
