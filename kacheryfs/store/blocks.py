@@ -140,7 +140,9 @@ class Store:
         manifest = binding.manifest
         if manifest is None:
             size_bytes = self.complete_size(binding.sha1)
-            return None if size_bytes is None else WholeProof(binding.sha1, size_bytes)
+            if size_bytes is None or size_bytes > MAX_BLOCK_BYTES:
+                return None  # larger ones are proven by a manifest, block by block
+            return WholeProof(binding.sha1, size_bytes)
         if isinstance(manifest, Sha1):
             return self._load_legacy_proof(binding.sha1, manifest)
         data = self._parts.find(manifest)

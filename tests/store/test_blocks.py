@@ -531,6 +531,16 @@ def test_no_file_is_found_without_its_manifest_or_under_another_name(store: Stor
     assert store.find_partial(Binding(Sha1.of(b"other"), content.binding.manifest)) is None
 
 
+def test_a_file_that_is_too_large_for_one_block_is_not_found_without_a_manifest(
+    root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(root, content, is_proven=True)
+    monkeypatch.setattr("kacheryfs.store.blocks.MAX_BLOCK_BYTES", len(content.data) - 1)
+    store = Store(root)
+    assert store.find_partial(Binding(content.sha1, None, len(content.data))) is None
+    store.close()
+
+
 def test_a_peer_may_ask_by_the_salted_digest(store: Store, content: Content) -> None:
     question = salted(content.sha1)
     assert not store.find_salted(question)
