@@ -100,7 +100,9 @@ class FileReader:
         n_first = batch.span.stop - span.start
         view = self._engines.now_buffer[: len(span)]
         view[:n_first] = batch.view(ByteRange(span.start, batch.span.stop))
-        view[n_first:] = following.view(ByteRange(following.span.start, span.stop))
+        view[n_first:] = following.view(
+            ByteRange(batch.span.stop, span.stop)
+        )  # it may have begun before, in another run
         return view
 
     def _find_stored(self, span: ByteRange) -> memoryview | None:

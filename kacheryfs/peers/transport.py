@@ -40,6 +40,7 @@ class Transport:
         sock.setblocking(not self._is_encrypted)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 0, int(_HOP_S * 1e6)))
         self._is_in_thread = False  # Invariant: then nobody but that thread uses the socket, and it stays open
+        self._limiter = trio.CapacityLimiter(1)  # its own: of the 40 threads for everything, slow peers would hold all
         self._is_closed = False
 
     async def send_all(self, data: bytes) -> None:
@@ -73,11 +74,13 @@ class Transport:
     async def _receive_in_thread(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
         n_bytes = None
         while n_bytes is None:
+            if self._is_closed:  # also since the thread came back with nothing
+                raise trio.ClosedResourceError
             if not (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
                 await trio.lowlevel.wait_readable(self._sock)
             self._is_in_thread = True
             try:
-                n_bytes = await trio.to_thread.run_sync(self._receive_most, buffer, when_full)
+                n_bytes = await trio.to_thread.run_sync(self._receive_most, buffer, when_full, limiter=self._limiter)
             finally:
                 self._is_in_thread = False
                 if self._is_closed:
@@ -90,9 +93,7 @@ class Transport:
         n_bytes = self._receive_all(buffer[:first])
         if n_bytes == first:
             self._acknowledge()
-            n_bytes += (
-                self._receive_all(buffer[first:]) or 0
-            )  # where it has ended, the next receive meets the end again
+            n_bytes += self._receive_all(buffer[first:]) or 0  # an end is met again by the next receive
         if when_full and n_bytes == len(buffer):
             when_full()
         return n_bytes

@@ -44,6 +44,21 @@ async def test_reads_across_two_batches_are_put_together(jumping_clock, start):
         reader.close()
 
 
+async def test_a_read_across_two_batches_that_overlap_gets_each_byte_once(jumping_clock, start):
+    async with start(FakePeer([FILE])) as engine:
+        located = await engine.locate(REQUEST)
+        reader, recent = located.open(), Recent()
+        for blocks in (BlockRange(0, 4), BlockRange(2, 6), BlockRange(0, 3)):  # as when an overdue run lands after all
+            span = located.file.layout.bytes_of(blocks)
+            buffer = recent.lend(len(span))
+            buffer[: len(span)] = FILE.data[span.start : span.stop]
+            recent.keep(located.file, blocks, buffer)
+        found = reader.read_now(1000, 4 * BLOCK_BYTES)
+        assert found is not None
+        assert bytes(found) == FILE.data[1000:][: 4 * BLOCK_BYTES]
+        reader.close()
+
+
 async def test_buffers_are_bounded_and_used_again(jumping_clock, start):
     async with start(FakePeer([FILE])) as engine:
         file = (await engine.locate(REQUEST)).file

@@ -17,6 +17,7 @@ from kacheryfs.peers.connection import Connection, StaleConnectionError
 from kacheryfs.peers.heads import Request, printable
 from kacheryfs.peers.limits import ClientLimits
 from kacheryfs.peers.pool import Pool
+from kacheryfs.peers.seam import translate
 from kacheryfs.peers.stats import PeerStats
 from kacheryfs.peers.transport import Transport
 
@@ -118,6 +119,41 @@ async def test_closing_while_a_thread_receives_ends_it_and_keeps_the_descriptor_
                 await trio.sleep(0.001)
         assert received == [4]
         assert transport._sock.fileno() == -1
+
+
+@pytest.mark.parametrize("n_buffer", [10, 1 << 20])
+async def test_a_receive_after_closing_is_the_networks_error_whatever_its_size(n_buffer: int) -> None:
+    async with _connected() as (transport, _):
+        transport.close()
+        with pytest.raises((OSError, trio.ClosedResourceError)) as caught:
+            await transport.receive_into(memoryview(bytearray(n_buffer)))
+        assert str(translate(caught.value)) == "closed on this side"
+
+
+async def test_closing_just_as_a_thread_comes_back_with_nothing_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with _connected() as (transport, other):
+        other.sendall(b"some")
+
+        def receive_nothing(*_: object) -> None:  # as of TLS, which has received but a part of its record
+            trio.from_thread.run_sync(transport.close)
+
+        monkeypatch.setattr(transport, "_receive_most", receive_nothing)
+        with pytest.raises(trio.ClosedResourceError), trio.fail_after(10):
+            await transport.receive_into(memoryview(bytearray(1 << 20)))
+        assert transport._sock.fileno() == -1
+
+
+async def test_receives_that_linger_take_no_thread_from_anything_else() -> None:
+    limiter = trio.to_thread.current_default_thread_limiter()
+    async with _connected() as (transport, other):
+        busy = [object() for _ in range(int(limiter.total_tokens))]
+        for borrower in busy:
+            limiter.acquire_on_behalf_of_nowait(borrower)
+        other.sendall(b"some")
+        with trio.fail_after(10):
+            assert await transport.receive_into(memoryview(bytearray(1 << 20))) == 4
+        for borrower in busy:
+            limiter.release_on_behalf_of(borrower)
 
 
 async def test_a_small_receive_and_a_send_do_not_block_the_loop() -> None:
