@@ -65,8 +65,8 @@ def load_lineage_recording(fetcher: Fetcher, value: object) -> BaseRecording:
     spikeinterface.core.BaseRecording
         One segment, samples as they stand in the file (frames × channels); channel ids as the object names them (an
         MDA file's are 0, 1, …), positions as a probe in µm. Filtered ones are float32, by SpikeInterface's Butterworth
-        filter of order 5, forward and backward: the lineage's own rolled off over ``freq_wid`` Hz in the frequency
-        domain, so that samples differ slightly from its.
+        filter of order 5, forward and backward. The lineage's own rolled off over ``freq_wid`` Hz in the frequency
+        domain: samples differ from its, on a real tetrode at 15 kHz by 14 % (RMS; correlation 0.99).
 
     Raises
     ------
