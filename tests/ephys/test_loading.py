@@ -197,7 +197,7 @@ def stored_bytes(labs: LabPair) -> int:
 
 
 def test_opening_reads_nothing_of_the_samples(labs: LabPair, tmp_path: Path) -> None:
-    """385 channels, 17 s: 393 MB, of which opening and 90 frames take less than 1.5."""
+    """385 channels, 17 s: 393 MB, of which opening and 90 frames take less than 1.5, and a second of 23.1 MB less than 26."""
     path = tmp_path / "large.dat"
     with path.open("wb") as file:
         file.truncate(385 * 510_000 * 2)
@@ -211,6 +211,8 @@ def test_opening_reads_nothing_of_the_samples(labs: LabPair, tmp_path: Path) -> 
         assert stored_bytes(labs) < 400_000
         assert loaded.get_traces(start_frame=300_000, end_frame=300_090).shape == (90, 385)
         assert stored_bytes(labs) < 1_500_000
+        assert loaded.get_traces(start_frame=0, end_frame=30_000).shape == (30_000, 385)
+        assert stored_bytes(labs) < 26_000_000, "a second of 23.1 MB, and nothing ahead of it"
 
 
 # -- other processes -------------------------------------------------------------------------------------------------
