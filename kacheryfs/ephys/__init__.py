@@ -15,8 +15,8 @@ metadata                what a recording knows besides its traces, as an npz wit
 fields                  a parsed JSON object, taken apart strictly
 recognising             is this folder or file a recording? (`kacheryfs share` asks)
 
-loading                 load_recording (loading_leaves: what reads files, by layout, file object, store or mount; _binary:
-                        SpikeInterface's flat formats; _files: one file; _folder, _mounted, _hints)
+loading                 load_recording (loading_leaves: what reads files: by layout, file object, store or mount;
+                        _binary: SpikeInterface's flat formats; _files: one file; _folder, _mounted, _hints)
 remote                  recordings of links, which survive pickles and processes (remote_samples: flat files by pread;
                         _nwb: h5py on a file object; _zarr: a store of a tree; _source: where a file comes from)
 safety                  what of a stranger's description may be built, and why (safety_classes, _extractors, _filters,

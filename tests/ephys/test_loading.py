@@ -197,7 +197,7 @@ def stored_bytes(labs: LabPair) -> int:
 
 
 def test_opening_reads_nothing_of_the_samples(labs: LabPair, tmp_path: Path) -> None:
-    """385 channels, 17 s: 393 MB, of which opening and 90 frames take less than 1.5, and a second of 23.1 MB less than 26."""
+    """385 channels, 17 s: of 393 MB opening and 90 frames take less than 1.5, and a second of 23.1 MB less than 26."""
     path = tmp_path / "large.dat"
     with path.open("wb") as file:
         file.truncate(385 * 510_000 * 2)
