@@ -35,6 +35,7 @@ from hostile_shares import (
 )
 
 import kacheryfs as kfs
+from kacheryfs.ephys.safety import TABLE
 
 
 @pytest.fixture(scope="module")
@@ -597,6 +598,25 @@ def test_a_damaged_hdf5_file_is_an_error_in_one_line(damage: str, lab: HostileLa
 
 
 # -- readers that need a path ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("attack", [external_link, external_storage, virtual_dataset, group_elsewhere])
+def test_an_hdf5_file_is_looked_at_before_a_reader_gets_its_path(
+    attack: Callable[[Any, Path], None], lab: HostileLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = "kacheryfs.ephys.loading_leaves.get_mountpoint"
+    monkeypatch.setattr(mounts, lambda *_: tmp_path)  # as if one ran
+    name = "spikeinterface.extractors.neoextractors.biocam.BiocamRecordingExtractor"
+    folder = write_description(tmp_path / "share", describe(name, {"file_path": "x.brw"}))
+    write_nwb(folder / "x.brw")
+    with h5py.File(folder / "x.brw", "r+") as file:
+        attack(file, write_samples(tmp_path, "secret.dat"))
+    assert "other file" in refusal(lab, folder)
+
+
+def test_no_plugin_is_downloaded_whatever_a_description_says() -> None:
+    row = TABLE["spikeinterface.extractors.neoextractors.maxwell.MaxwellRecordingExtractor"]
+    assert row.forced == {"install_maxwell_plugin": False}
 
 
 def test_an_open_ephys_folder_can_not_name_folders_outside(lab: HostileLab, tmp_path: Path) -> None:
