@@ -77,12 +77,13 @@ class Samples:
             if not is_over.is_set():
                 self._fill(file, self._sample_at(column, start), row)
 
-        with ThreadPoolExecutor(min(N_AT_ONCE, len(columns)), "kacheryfs channel") as pool:
-            try:
-                for _ in pool.map(fill, out, columns):
-                    pass
-            finally:
-                is_over.set()
+        pool = ThreadPoolExecutor(min(N_AT_ONCE, len(columns)), "kacheryfs channel")
+        try:
+            for _ in pool.map(fill, out, columns):
+                pass
+        finally:
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C, or the first error, waits for no other channel
         return out.T
 
     def _frame_at(self, frame: int) -> int:

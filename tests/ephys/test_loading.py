@@ -389,6 +389,11 @@ def test_samples_are_those_of_the_array(order: Any, columns: list[int] | None, s
         assert file.n_read == found.nbytes, "a channel by itself brings no other along"
 
 
+def test_the_first_channel_that_fails_ends_the_read() -> None:
+    with pytest.raises(kfs.ProofError, match="shorter"):
+        Samples(np.dtype("<i2"), 50, 100, order="F").read(_Memory(bytes(2000)), 0, 100, None)
+
+
 def test_a_file_that_is_too_short_is_an_error() -> None:
     with pytest.raises(kfs.ProofError, match="shorter"):
         Samples(np.dtype("<i2"), 2, 100).read(_Memory(bytes(10)), 0, 100, None)
