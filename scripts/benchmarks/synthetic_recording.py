@@ -25,12 +25,12 @@ def write_recording(folder: Path, duration_s: int, seed: int = 0) -> Path:
     return path
 
 
-def _second(generator: np.random.Generator) -> memoryview:
+def _second(generator: np.random.Generator) -> bytes:
     words = generator.integers(0, 1 << 64, RATE_HZ * FRAME_BYTES // 8, dtype=np.uint64)
     frames = words.view("<i2").reshape(RATE_HZ, N_CHANNELS + 1)
     frames >>= 10  # -32 to 31: of the size of noise
     frames[:, -1] = 0
-    return memoryview(frames).cast("B")
+    return frames.tobytes()
 
 
 def _meta(duration_s: int) -> str:
