@@ -195,6 +195,14 @@ def test_unshare_forgets_a_share_and_leaves_the_file(lab1: Peer, lab2: Peer, url
     assert lab1.run("unshare", folder).code == 2
 
 
+def test_unshare_names_what_still_offers_the_same_files(lab1: Peer, folder: Path) -> None:
+    whole, link = lab1.get("share", folder), lab1.get("share", folder / "big.dat")
+    told = lab1.run("unshare", folder / "big.dat").stderr
+    assert f"kacheryfs unshare {whole}" in told
+    assert link not in lab1.get("shares")
+    assert "still offers" not in lab1.run("unshare", folder).stderr
+
+
 def test_verify_drops_wrong_blocks_and_they_are_fetched_again(
     lab1: Peer, lab2: Peer, url: str, folder: Path, tmp_path: Path
 ) -> None:

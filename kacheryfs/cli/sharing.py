@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -20,7 +21,7 @@ from .units import format_bytes, format_count
 
 if TYPE_CHECKING:
     from ..config import Settings
-    from ..store.catalog import Catalog
+    from ..store.catalog import Catalog, Share
     from ..store.sharing import LeftOut, Shared
     from ..store.storage_folder import SharedStorage
 
@@ -173,9 +174,25 @@ def unshare(args: argparse.Namespace) -> int:
     with app.open_catalog(settings_of(args)) as catalog:
         for target in args.targets:
             share = catalog.unshare(target)
-            removed.append(asdict(share))
+            removed.append(share)
             if not args.json:
                 say(f"no longer shared: {share.place} ({format_count(share.n_files, 'file')})")
+        for line in _still_offered(removed, catalog.shares()):
+            say(line)
     if args.json:
-        put_json(removed)
+        put_json([asdict(share) for share in removed])
     return 0
+
+
+def _still_offered(removed: Sequence[Share], left: Sequence[Share]) -> list[str]:
+    """Name the shares that offer the same files: a recording made of them, a folder above or below."""
+    return [
+        f"{share.link or share.place} still offers files of {share.place}: "
+        f"kacheryfs unshare {share.link or share.place} ends that, too"
+        for share in left
+        if any(_overlap(share.place, gone.place) for gone in removed)
+    ]
+
+
+def _overlap(one: str, other: str) -> bool:
+    return os.path.commonpath([one, other]) in (one, other)
