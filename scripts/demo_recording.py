@@ -29,7 +29,7 @@ class RawFormat:
     dtype: str
 
 
-def make_recording(folder: Path) -> Path:
+def make_recording(folder: Path, duration_s: int = DURATION_S) -> Path:
     """Write a SpikeGLX folder (``.ap.bin``, ``.ap.meta``) with its true spikes into ``folder``; returns it."""
     import probeinterface
     from spikeinterface.core import NpzSortingExtractor, generate_ground_truth_recording
@@ -38,9 +38,9 @@ def make_recording(folder: Path) -> Path:
     stem = run / "demo_g0_imec0" / "demo_g0_t0.imec0.ap"
     stem.parent.mkdir(parents=True)
     meta = stem.with_name(stem.name + ".meta")
-    meta.write_text(_meta(stem.name), encoding="ascii")
+    meta.write_text(meta_text(stem.name, duration_s), encoding="ascii")
     recording, sorting = generate_ground_truth_recording(
-        durations=[float(DURATION_S)],
+        durations=[float(duration_s)],
         sampling_frequency=float(RATE_HZ),
         num_channels=N_CHANNELS,
         num_units=N_UNITS,
@@ -50,28 +50,28 @@ def make_recording(folder: Path) -> Path:
         generate_unit_locations_kwargs={"margin_um": 10.0, "minimum_z": 5.0, "maximum_z": 40.0, "minimum_distance": 20},
         seed=2026,
     )
-    _write_frames(recording, stem.with_name(stem.name + ".bin"))
+    _write_frames(recording, stem.with_name(stem.name + ".bin"), duration_s)
     NpzSortingExtractor.write_sorting(sorting, run / SPIKES)
     return run
 
 
-def _write_frames(recording: Any, path: Path) -> None:
+def _write_frames(recording: Any, path: Path, duration_s: int) -> None:
     """Write int16 frames of all channels and one of sync, a second at a time."""
     with open(path, "wb") as file:
-        for start in range(0, DURATION_S * RATE_HZ, RATE_HZ):
+        for start in range(0, duration_s * RATE_HZ, RATE_HZ):
             traces = recording.get_traces(start_frame=start, end_frame=start + RATE_HZ)
             frames = np.zeros((RATE_HZ, N_CHANNELS + 1), dtype="<i2")
             frames[:, :N_CHANNELS] = np.clip(np.rint(traces / UV_PER_BIT), -512, 511)
             file.write(frames.tobytes())
 
 
-def _meta(name: str) -> str:
+def meta_text(name: str, duration_s: int) -> str:
     """What SpikeGLX writes beside a recording, as far as readers look at it."""
     fields = {
         "acqApLfSy": f"{N_CHANNELS},0,1",
         "fileName": f"{name}.bin",
-        "fileSizeBytes": DURATION_S * RATE_HZ * (N_CHANNELS + 1) * 2,
-        "fileTimeSecs": DURATION_S,
+        "fileSizeBytes": duration_s * RATE_HZ * (N_CHANNELS + 1) * 2,
+        "fileTimeSecs": duration_s,
         "firstSample": 0,
         "imAiRangeMax": 0.6,
         "imAiRangeMin": -0.6,

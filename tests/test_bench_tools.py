@@ -9,10 +9,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 
+from benchmarks import synthetic_recording
 from benchmarks.counters import Counters
 from benchmarks.line import Line, Rounds
+from benchmarks.rows_recording import Picture, to_row
 from benchmarks.synthetic import SIZE_BYTES, Terabyte
 from benchmarks.table import Row, Series, at_least, at_most, interleave, number, render
+from benchmarks.web import Download
 
 from kacheryfs.core.manifest import GroupedProof, Root
 from kacheryfs.core.model import BLOCK_BYTES, ByteRange
@@ -144,3 +147,27 @@ def test_a_limit_itself_is_reached() -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.123, "0.12"), (12.34, "12.3"), (1234.5, "1,234")])
 def test_numbers_have_the_digits_that_mean_something(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_written_recording_is_read_by_spikeinterface(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from spikeinterface.extractors import read_spikeglx
+
+    for meta in (synthetic_recording.REAL_META, tmp_path / "absent.meta"):
+        monkeypatch.setattr(synthetic_recording, "REAL_META", meta)
+        path = synthetic_recording.write_recording(tmp_path / meta.stem, duration_s=2)
+        recording = read_spikeglx(path.parent, stream_id="imec0.ap")
+        assert recording.get_num_channels() == 384
+        assert recording.get_num_samples() == 2 * recording.get_sampling_frequency() == 60_000
+        traces = recording.get_traces(start_frame=29_999, end_frame=30_001)
+        assert (traces.min(), traces.max()) == (-32, 31)
+        assert path.stat().st_size == 2 * 30_000 * 385 * 2
+
+
+def test_a_recordings_row_holds_the_wires_bytes_against_the_limit() -> None:
+    pictures = [Picture(2.0, 1.0, 29_000_000, 23_040_000, 7), Picture(3.0, 1.5, 33_000_000, 23_040_000, 7)]
+    row = to_row(
+        {"embedded": pictures[:1], "mount": pictures}, 600, 13_860_000_000, Download(13_860_000_000, 150.0), 26.0
+    )
+    assert [(verdict.value, verdict.is_reached) for verdict in row.verdicts] == [(29.0, True), (31.0, False)]
+    assert "no less than 139 s" in row.notes[1]
+    assert "75.0 × as long as the picture (embedded), 60.0 × as long as the picture (mount)" in row.notes[1]

@@ -192,7 +192,7 @@ def test_unshare_forgets_a_share_and_leaves_the_file(lab1: Peer, lab2: Peer, url
     assert lab1.get_json("shares") == []
     assert lab2.run("cat", f"{link}/big.dat", "--peer", url).code == 3
     assert (folder / "big.dat").read_bytes() == BIG
-    assert lab1.run("unshare", folder).code == 6
+    assert lab1.run("unshare", folder).code == 2
 
 
 def test_verify_drops_wrong_blocks_and_they_are_fetched_again(
@@ -340,6 +340,23 @@ def test_mount_fails_with_the_reason_and_the_documented_code(lab2: Peer, tmp_pat
     assert newer.code == 6
     assert "99" in newer.one_line
     assert lab2.run("umount", tmp_path / "kachery").code == 8
+
+
+@pytest.mark.kernel
+def test_verify_names_a_mount_that_may_still_show_what_was_wrong(
+    lab1: Peer, lab2: Peer, url: str, folder: Path, tmp_path: Path
+) -> None:
+    link = lab1.get("share", folder / "big.dat")
+    with lab2.mounted(tmp_path / "kachery", "--peer", url) as mountpoint:
+        assert Path(lab2.get("path", link)).read_bytes() == BIG
+        assert "again" not in lab2.run("verify").stderr
+        sha1 = link.removeprefix("sha1://")[:40]
+        store = lab2.folder / "store"
+        (stored,) = [*store.rglob(sha1), *store.glob(f"partial/*/{sha1}-*/data")]
+        with open(stored, "r+b") as file:
+            file.seek(700_000)
+            file.write(b"wrong")
+        assert f"{mountpoint} may still show what was wrong" in lab2.run("verify").stderr
 
 
 @pytest.mark.kernel

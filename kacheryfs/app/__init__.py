@@ -125,7 +125,11 @@ def look_at_store(settings: Settings) -> dict[str, Any]:
     """Return what the store holds, as JSON."""
     from .report import report_store
 
-    return report_store(open_store(settings))
+    store = open_store(settings)
+    try:
+        return report_store(store)
+    finally:
+        store.close()
 
 
 def probe_peers(settings: Settings) -> list[dict[str, Any]]:

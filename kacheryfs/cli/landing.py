@@ -82,7 +82,7 @@ class Landing:
         target.path.parent.mkdir(parents=True, exist_ok=True)
         fd = _open_part(target.part)
         try:
-            sha1 = await self._copy(located, fd)
+            sha1 = await self._copy(located, fd, target.path)
             if sha1 != target.request.sha1:
                 raise ProofError(
                     f"{target.path}: what came has SHA-1 {sha1}, not {target.request.sha1}; try other peers"
@@ -96,7 +96,7 @@ class Landing:
         self.n_written += 1
         self.bytes_written += located.size_bytes
 
-    async def _copy(self, located: LocatedFile, fd: int) -> Sha1:
+    async def _copy(self, located: LocatedFile, fd: int, target: Path) -> Sha1:
         """Copy all of a file; returns the SHA-1 of what was written, so that a false claim shows."""
         hasher = hashlib.sha1()
         send, receive = trio.open_memory_channel[tuple[int, bytes]](N_CHUNKS_AHEAD)
@@ -104,7 +104,7 @@ class Landing:
             nursery.start_soon(_read_all, located, send)
             async with receive:
                 async for start, data in receive:
-                    await trio.to_thread.run_sync(_write, fd, data, start, hasher)
+                    await trio.to_thread.run_sync(_write, target, fd, data, start, hasher)
                     self.progress.advance(len(data))
         return Sha1(hasher.digest())
 
@@ -120,12 +120,15 @@ async def _read_all(located: LocatedFile, send: trio.MemorySendChannel[tuple[int
         reader.close()
 
 
-def _write(fd: int, data: bytes, offset: int, hasher: Any) -> None:
+def _write(target: Path, fd: int, data: bytes, offset: int, hasher: Any) -> None:
     hasher.update(data)
     view = memoryview(data)
-    while view:
-        n_bytes = os.pwrite(fd, view, offset)
-        view, offset = view[n_bytes:], offset + n_bytes
+    try:
+        while view:
+            n_bytes = os.pwrite(fd, view, offset)
+            view, offset = view[n_bytes:], offset + n_bytes
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror, str(target)) from exc  # so that the line says which file
 
 
 def _open_part(part: Path) -> int:

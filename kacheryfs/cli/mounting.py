@@ -28,11 +28,18 @@ def mount(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     app.peer_urls(settings, args.peer)  # a URL that is wrong is said to be so before anything starts
     mountpoint = _check_mountpoint(args.mountpoint)
-    run_in_background(_arguments(args, mountpoint), _log_path(settings, mountpoint))
+    _start(_arguments(args, mountpoint), _log_path(settings, mountpoint))
     put(mountpoint)
     if not app.peer_urls(settings, args.peer):
         say("no peer is asked yet: kacheryfs peer add URL")
     return 0
+
+
+def _start(arguments: list[str], log: Path) -> None:
+    try:
+        run_in_background(arguments, log)
+    except OSError as exc:
+        raise MountError(f"the log {log} can't be written ({exc.strerror}): set KACHERYFS_DATA_DIR elsewhere") from exc
 
 
 def _check_mountpoint(path: str) -> str:

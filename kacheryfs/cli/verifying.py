@@ -13,12 +13,14 @@ from ..core.model import MAX_BLOCK_BYTES, Binding, Sha1
 from ..core.tree import decode_tree
 from ..errors import NotFoundError
 from .configuration import settings_of
+from .mounts import find_mounts
 from .progress import Progress
 from .terminal import put, put_json, say
 from .units import format_bytes, format_count
 from .verdicts import Verdict, worst_exit_code
 
 if TYPE_CHECKING:
+    from ..config import Settings
     from ..store.blocks import Store, StoredSummary
     from ..store.catalog import Catalog
 
@@ -38,6 +40,8 @@ def verify(args: argparse.Namespace) -> int:
         put_json([verdict.as_json() for verdict in verdicts])
     else:
         _put(verdicts)
+    if any(verdict.where == "store" and verdict.state == "wrong" for verdict in verdicts):
+        _warn_of_mounts(settings)
     return worst_exit_code(verdicts)
 
 
@@ -138,6 +142,13 @@ def _verify_shared(
 def _refuse_absent(wanted: set[Sha1], verdicts: list[Verdict]) -> None:
     if wanted and not verdicts:
         raise NotFoundError(f"sha1 {next(iter(wanted)).short}: nothing of it is here, so there is nothing to verify")
+
+
+def _warn_of_mounts(settings: Settings) -> None:
+    """Name the mounts over this store: each checks a block when it first reads it, and keeps what it read."""
+    for mount in find_mounts(settings):
+        if mount.status["store"]["path"] == str(settings.store_dir):
+            say(f"{mount.mountpoint} may still show what was wrong: umount it, and mount it again")
 
 
 def _put(verdicts: list[Verdict]) -> None:

@@ -11,9 +11,17 @@ sharing                 share_recording (sharing_json: the chain as stock reads 
                         _files, _summary, _progress)
 replaying, replay_child the process that opens the recording under an audit hook, and what it is asked
 layouts, describing     kacheryfs.json: which flat binary files lie under a recording, and how; its strict parse
-metadata, casts         what a recording knows besides its traces, as an npz without pickles; dtypes of matrices
+metadata                what a recording knows besides its traces, as an npz without pickles
 fields                  a parsed JSON object, taken apart strictly
 recognising             is this folder or file a recording? (`kacheryfs share` asks)
+
+loading                 load_recording (loading_leaves: what reads files: by layout, file object, store or mount;
+                        _binary: SpikeInterface's flat formats; _files: one file; _folder, _mounted, _hints)
+remote                  recordings of links, which survive pickles and processes (remote_samples: flat files by pread;
+                        _nwb: h5py on a file object; _zarr: a store of a tree; _source: where a file comes from)
+safety                  what of a stranger's description may be built, and why (safety_classes, _extractors, _filters,
+                        _steps, _chains: the table; _kinds, _paths: arguments; _json: bounds; _building: out of the
+                        table; _probes, _hdf5, _zarr: what files say; _local: folders of this machine)
 
 sortings                share_sorting, load_sorting: one safe form for every kind of sorting, which is a numpy folder to
                         stock SpikeInterface (_describing, _files: what is written; _reading: what is read)

@@ -11,7 +11,6 @@ from .fields import Fields, integer, number, text
 from .layouts import (
     DESCRIPTION_FILE,
     BinaryLayout,
-    Cast,
     RecordingDescription,
     SegmentLayout,
     Summary,
@@ -36,8 +35,6 @@ def encode_description(description: RecordingDescription) -> bytes:
     }
     if description.metadata is not None:
         value["metadata"] = "/".join(description.metadata)
-    if description.casts:
-        value["casts"] = [{"at": list(cast.at), "name": cast.name, "dtype": cast.dtype} for cast in description.casts]
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
 
 
@@ -98,18 +95,9 @@ def _description(value: object) -> RecordingDescription:
         _summary(fields.take("summary", dict)),
         tuple(map(_layout, fields.take("binary", list))),
         fields.find("metadata", _path),
-        tuple(map(_cast, fields.find("casts", list) or ())),
     )
     fields.finish()
     return description
-
-
-def _cast(value: object) -> Cast:
-    fields = Fields.of(value, "a cast")
-    at: list[object] = fields.take("at", list)
-    cast = Cast(tuple(map(_text_or_integer, at)), fields.take("name", text), fields.take("dtype", text))
-    fields.finish()
-    return cast
 
 
 def _summary(value: Mapping[str, object]) -> Summary:

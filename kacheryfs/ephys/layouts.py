@@ -25,9 +25,6 @@ MAX_DEPTH = 64
 MAX_KEYS = 200
 """How many keys lead to a leaf at most: each step of a chain takes two or three."""
 
-CAST_NAMES = ("W", "M")
-"""Whitening's matrices and means."""
-
 ChannelId = str | int
 TreePath = tuple[str, ...]
 """Names from the tree's root to a file in it."""
@@ -91,19 +88,6 @@ class BinaryLayout:
 
 
 @dataclass(frozen=True, slots=True)
-class Cast:
-    """A step's matrix that had another dtype than JSON gives it; ``at`` leads to the step's object (``casts``)."""
-
-    at: tuple[str | int, ...]
-    name: str
-    dtype: str
-
-    def __post_init__(self) -> None:
-        if len(self.at) > MAX_KEYS or self.name not in CAST_NAMES or self.dtype != "<f4":
-            raise ValueError("a cast is none of a whitening matrix to <f4")
-
-
-@dataclass(frozen=True, slots=True)
 class Summary:
     """What a list of recordings shows; ``n_frames`` has one number a segment."""
 
@@ -134,7 +118,6 @@ class RecordingDescription:
     summary: Summary
     binary: tuple[BinaryLayout, ...] = ()
     metadata: TreePath | None = None
-    casts: tuple[Cast, ...] = ()
 
     def __post_init__(self) -> None:
         reason = self.label and why_not_a_name(self.label)

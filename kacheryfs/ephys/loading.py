@@ -13,7 +13,6 @@ from ..core.request import FileRequest
 from ..core.strict_json import parse_strict_json
 from ..core.tree import Tree
 from ..errors import InputError, NotFoundError, ProofError
-from .casts import apply_casts
 from .describing import FORMAT, MAX_DESCRIPTION_BYTES, decode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, RecordingDescription
 from .loading_binary import load_binary_folder
@@ -117,7 +116,6 @@ def _read_description(folder: Folder) -> RecordingDescription:
 def _load_described(folder: Folder, description: RecordingDescription) -> BaseRecording:
     recording = _build(folder, Leaves(folder, description.binary))
     _check_summary(recording, description)
-    apply_casts(recording, description.casts)
     if description.metadata is not None:
         metadata = decode_metadata(folder.files.read(description.metadata, MAX_METADATA_BYTES))
         try:

@@ -9,7 +9,7 @@ from typing import Any
 from spikeinterface.core import BaseRecording
 
 from ..core.tree import FileEntry, Tree
-from ..errors import ProofError
+from ..errors import MountError, ProofError
 from .layouts import BinaryLayout
 from .loading_binary import load_binary, load_binary_folder
 from .loading_folder import Folder
@@ -95,7 +95,12 @@ class Leaves:
         for path in paths:
             self._check_files(node, path)
         root = mountpoint.joinpath("sha1dir", self._folder.link.sha1.hex, *self._folder.link.path)
-        return construct(node.row, {key: _mounted(value, root) for key, value in node.kwargs.items()}, node)
+        try:
+            return construct(node.row, {key: _mounted(value, root) for key, value in node.kwargs.items()}, node)
+        except ProofError as exc:
+            if not isinstance(exc.__cause__, OSError):
+                raise
+            raise MountError(f"the mount at {mountpoint} could not read it; kacheryfs status says more: {exc}") from exc
 
     def _check_files(self, node: Node, path: InTree) -> None:
         """Refuse files that lead SpikeInterface's reader out of the tree."""

@@ -130,8 +130,11 @@ def _label(path: Path, stream: str, streams: Sequence[str]) -> str:
 
 
 def _open_all(path: Path, kind: Kind) -> Iterator[tuple[str, Any]]:
-    import spikeinterface
     import spikeinterface.extractors as extractors
+    from spikeinterface.core import BinaryFolderRecording
+    from spikeinterface.core.zarrextractors import ZarrRecordingExtractor
+
+    from .safety_local import check_saved_folder
 
     if kind == "SpikeGLX":
         _, ids = extractors.get_neo_streams("spikeglx", path)
@@ -143,7 +146,11 @@ def _open_all(path: Path, kind: Kind) -> Iterator[tuple[str, Any]]:
     elif kind == "NWB":
         yield from _open_nwb(path)
     else:
-        yield "", spikeinterface.load(path)
+        check_saved_folder(
+            path
+        )  # and by the class, not by spikeinterface.load: that believes what si_folder.json names
+        is_binary = kind == "SpikeInterface binary"
+        yield "", (BinaryFolderRecording if is_binary else ZarrRecordingExtractor)(path)
 
 
 def _open_open_ephys(path: Path) -> Iterator[tuple[str, Any]]:

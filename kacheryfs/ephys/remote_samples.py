@@ -16,8 +16,8 @@ import numpy as np
 
 from ..errors import ProofError
 
-CHUNK_BYTES = 16 * 1024 * 1024
-"""Of one read: long enough for many blocks on the way at once, short enough that memory stays at what was asked for."""
+CHUNK_BYTES = 32 * 1024 * 1024
+"""Of one read. A second of 384 channels (23 MB) is one: two would look like a sequence, and 16 MiB be read ahead."""
 N_AT_ONCE = 16
 """Channels of an F file under way together: each waits for a round trip of its own."""
 
@@ -77,12 +77,13 @@ class Samples:
             if not is_over.is_set():
                 self._fill(file, self._sample_at(column, start), row)
 
-        with ThreadPoolExecutor(min(N_AT_ONCE, len(columns)), "kacheryfs channel") as pool:
-            try:
-                for _ in pool.map(fill, out, columns):
-                    pass
-            finally:
-                is_over.set()
+        pool = ThreadPoolExecutor(min(N_AT_ONCE, len(columns)), "kacheryfs channel")
+        try:
+            for _ in pool.map(fill, out, columns):
+                pass
+        finally:
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C, or the first error, waits for no other channel
         return out.T
 
     def _frame_at(self, frame: int) -> int:

@@ -61,13 +61,26 @@ def construct(row: ClassRow, kwargs: Mapping[str, Any], node: Node) -> BaseRecor
         if hasattr(recording_class, "_handle_kwargs_backward_compatibility"):
             whole = {"class": row.path, "version": node.version, "kwargs": adapted}
             adapted = recording_class._handle_kwargs_backward_compatibility(adapted, whole)
-        return recording_class(**{**adapted, **row.forced})
+        return recording_class(**{**_with_precision(row, adapted), **row.forced})
     except KacheryError:
         raise
     except ImportError as exc:
         raise InputError(f"{row.name} needs a package that is not installed here: {_one_line(exc)}") from exc
     except Exception as exc:  # SpikeInterface raises anything for arguments that don't fit
         raise _why_not_built(row, exc) from exc
+
+
+def _with_precision(row: ClassRow, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Give a whitening matrix the float32 that it was computed in, where JSON's numbers are just those.
+
+    SpikeInterface itself would multiply in float64: traces would differ from the original's in their last digits.
+    """
+    for key in ("W", "M"):
+        if row.name == "WhitenRecording" and kwargs.get(key) is not None:
+            exact = np.asarray(kwargs[key], dtype="float64")
+            if np.array_equal(exact.astype("float32"), exact):
+                kwargs = {**kwargs, key: exact.astype("float32")}
+    return kwargs
 
 
 def import_class(row: ClassRow) -> Any:

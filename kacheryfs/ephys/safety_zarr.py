@@ -31,7 +31,7 @@ MAX_METADATA_BYTES = 64 * 1024 * 1024
 MAX_CHUNK_BYTES = 2 << 30
 """Blosc's own limit; a chunk is held in memory."""
 
-_METADATA_NAMES = (".zarray", ".zmetadata")
+METADATA_NAMES = (".zarray", ".zmetadata")
 
 
 def open_zarr(fetcher: Fetcher, tree: Tree, what: str) -> Any:
@@ -53,7 +53,7 @@ def check_zarr_tree(fetcher: Fetcher, tree: Tree, what: str) -> None:
     """Raise ProofError where an array of the folder names a codec that runs code."""
     store = _make_store(fetcher, tree, what)
     for names, _ in tree.walk():
-        if names[-1] in _METADATA_NAMES:
+        if names[-1] in METADATA_NAMES:
             store["/".join(names)]
 
 
@@ -117,7 +117,7 @@ def _make_store(fetcher: Fetcher, tree: Tree, what: str) -> Any:
             found = tree.find(key.split("/"))
             if not isinstance(found, FileEntry):
                 raise KeyError(key)
-            is_metadata = key.rpartition("/")[2] in _METADATA_NAMES
+            is_metadata = key.rpartition("/")[2] in METADATA_NAMES
             limit = MAX_METADATA_BYTES if is_metadata else MAX_CHUNK_BYTES
             if found.size_bytes > limit:
                 raise ProofError(f"{key[:80]} of {what} has {found.size_bytes} bytes, more than {limit}")

@@ -23,7 +23,6 @@ from ..core.names import why_not_a_name
 from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError, ProofError
 from ..store.composing import Names, Part, build_tree, compose
-from .casts import find_casts
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
 from .metadata import encode_metadata, metadata_of
@@ -195,8 +194,7 @@ def _make_files(draft: _Draft, label: str) -> dict[Names, bytes]:
     made: dict[Names, bytes] = {}
     top = _add_metadata(made, draft.recording)
     summary = summarize(draft.recording)
-    layouts, casts = tuple(_layouts(draft, made)), tuple(find_casts(draft.recording))
-    about = RecordingDescription(label, spikeinterface.__version__, summary, layouts, top, casts)
+    about = RecordingDescription(label, spikeinterface.__version__, summary, tuple(_layouts(draft, made)), top)
     made[(DESCRIPTION_FILE,)] = encode_description(about)
     made[(RECORDING_FILE,)] = json.dumps(draft.description, separators=(",", ":")).encode()
     return made

@@ -38,14 +38,14 @@ class Leaf:
 
 def find_leaves(recording: BaseRecording, at: tuple[str | int, ...] = ()) -> Iterator[Leaf]:
     """Yield the ends of a recording's chain, in the order of its description."""
-    parents = list(parents_of(recording))
+    parents = list(_parents(recording))
     if not parents:
         yield Leaf(at, recording)
     for keys, parent in parents:
         yield from find_leaves(parent, (*at, "kwargs", *keys))
 
 
-def parents_of(recording: BaseRecording) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _parents(recording: BaseRecording) -> Iterator[tuple[tuple[str | int, ...], Any]]:
     """Yield the recordings that one is made of, with the keys that lead to them in its arguments."""
     for name, value in recording._kwargs.items():
         if isinstance(value, BaseExtractor):
@@ -63,7 +63,7 @@ def is_of_spikeinterface(recording: BaseRecording) -> bool:
 
 
 def _below(recording: BaseRecording) -> Iterator[Any]:
-    return (parent for _, parent in parents_of(recording))
+    return (parent for _, parent in _parents(recording))
 
 
 def reads_links(recording: BaseRecording) -> bool:
@@ -82,7 +82,7 @@ def describe(recording: BaseRecording) -> Description:
 def _with_drawn(recording: Any, value: Description) -> Description:
     """Put the factors that a step drew from random chunks in its description: opened anew it would draw others."""
     kwargs = dict(value["kwargs"])
-    for keys, parent in parents_of(recording):
+    for keys, parent in _parents(recording):
         *above, last = keys
         inner: Any = kwargs
         for key in above:

@@ -34,9 +34,15 @@ class Flight:
     tried: set[str] = field(default_factory=set)
     """The URLs of the peers that failed at it, or are overdue, since it was last stalled."""
     landed: VerifiedBlock | None = None
-    """The block itself, only where the store could not keep it."""
+    """The block itself, only where the store could not keep it, and until the last who waited has left."""
+
+    def leave(self) -> None:
+        """Wait for it no more."""
+        self.waiters -= 1
+        if not self.waiters:
+            self.landed = None  # a queue may hold this flight for long
 
     def land(self, block: VerifiedBlock | None) -> None:
-        self.landed = block
+        self.landed = block if self.waiters else None
         self.state = FlightState.LANDED
         self.done.set()

@@ -3,9 +3,8 @@
 Theory of operation. ``ensure`` and ``hint`` put flights into their file's table as PENDING. ``_pump`` turns pending
 flights into runs: consecutive blocks, one provider, one task in the engine's nursery. A run lands its blocks one by
 one. What it could not land goes back to PENDING with the failure noted, so that the next run asks somebody else; where
-nobody can be asked a flight is STALLED until ``Revival`` finds somebody. A reader that is cancelled stops waiting and
-nothing else; a pending flight that nobody waits for is dropped when its turn comes. All state changes are in sync
-methods, between two awaits, so nothing here needs a lock.
+nobody can be asked a flight is STALLED until ``Revival`` finds somebody. A reader that is cancelled only stops
+waiting; a pending flight that nobody waits for is dropped when its turn comes. State changes in sync methods alone.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import trio
 
@@ -77,7 +77,7 @@ class Scheduler:
     async def ensure(
         self, file: OpenFile, blocks: Iterable[int], ahead: Iterable[int] = ()
     ) -> dict[int, VerifiedBlock]:
-        """Wait until every block is in the store; return those that the store could not keep. No deadline here.
+        """Wait, without a deadline, until every block is in the store; return those that it could not keep.
 
         ``ahead`` are hints: what of them follows ``blocks`` comes behind them in one request.
         """
@@ -86,13 +86,15 @@ class Scheduler:
             self.hint(file, ahead)
             for flight in flights:
                 await flight.done.wait()
+            return {flight.block: flight.landed for flight in flights if flight.landed}
         finally:
             for flight in flights:
-                flight.waiters -= 1
-        return {flight.block: flight.landed for flight in flights if flight.landed}
+                flight.leave()
 
     def hint(self, file: OpenFile, blocks: Iterable[int]) -> None:
         """Fetch what is missing of ``blocks`` when there is nothing better to do; dropped under load."""
+        if len(self._ahead) >= MAX_QUEUED_HINTS:  # of many runs, and most came with these
+            self._ahead = deque(queued for queued in self._ahead if queued[1].state is FlightState.PENDING)
         for block in blocks:
             if len(self._ahead) >= MAX_QUEUED_HINTS:
                 break
@@ -203,9 +205,7 @@ class Scheduler:
         url = run.provider.peer.url
         try:
             with run.scope:
-                await self._transfer.carry(
-                    run.file, run.provider, run.blocks, run.n_awaited, lambda b, u: self._land(run, b, u)
-                )
+                await self._transfer.carry(run.file, run.provider, run.blocks, run.n_awaited, partial(self._land, run))
         except PeerError as exc:
             return exc
         except Exception as exc:

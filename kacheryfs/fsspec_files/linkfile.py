@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, SupportsIndex, cast
 
 from ..app.embedded_file import FILE_BUFFER_BYTES, RawFile
 
@@ -33,7 +33,8 @@ class LinkFile(io.BufferedReader):
         super().close()
         self._file.close()
 
-    def __reduce__(self) -> tuple[object, ...]:
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        """Pickle it by its name; not by ``__reduce__``, which Python's own class overrules."""
         return _open_at, (self.fs, self.path, self.tell())
 
 

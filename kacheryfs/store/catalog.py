@@ -210,7 +210,7 @@ class Catalog:
         paths = {os.path.realpath(link_or_path), os.path.abspath(link_or_path)}
         found = [item for item in shares if item[1].path in paths]
         if not found:
-            raise CatalogError(f"{shown(link_or_path)} is not shared: `kacheryfs shares` lists what is")
+            raise InputError(f"{shown(link_or_path)} is not shared: `kacheryfs shares` lists what is")
         return found
 
     def _shares_with_link(
@@ -224,10 +224,8 @@ class Catalog:
         if found:
             return found
         if holders:
-            raise CatalogError(
-                f"sha1 {link.sha1.short} was shared as part of {shown(holders[0][1].path)}: unshare that"
-            )
-        raise CatalogError(f"sha1 {link.sha1.short} is not shared: `kacheryfs shares` lists what is")
+            raise InputError(f"sha1 {link.sha1.short} was shared as part of {shown(holders[0][1].path)}: unshare that")
+        raise InputError(f"sha1 {link.sha1.short} is not shared: `kacheryfs shares` lists what is")
 
     # What was read, offered or not; for sharing
 

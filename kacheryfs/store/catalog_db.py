@@ -68,6 +68,16 @@ def _one_at_a_time(folder: Path) -> Iterator[None]:
         os.close(fd)
 
 
+def _make_private(path: Path) -> None:
+    """Make the file, if it isn't there, for its owner alone: it holds digests, and a digest is the right to read."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return  # never opened here where it is in use: SQLite's locks would go with the descriptor
+    except OSError as exc:
+        raise CatalogError(f"the catalog {path} can't be made: {exc.strerror}") from exc
+
+
 class CatalogDb:
     """One connection, used by one thread at a time; another process's writes are seen at the next statement."""
 
@@ -75,6 +85,7 @@ class CatalogDb:
         self.path = path
         self._lock = guarded(threading.RLock())
         with self._lock, self._translated(), _one_at_a_time(path.parent):
+            _make_private(path)
             self._connection = sqlite3.connect(path, timeout=WAIT_S, isolation_level=None, check_same_thread=False)
             self._set_up()
 

@@ -38,6 +38,7 @@ class TreeFolder:
         """Write an object unless it is there and right; a crash leaves either nothing or all of it."""
         if self.find(sha1) != data:
             try:
+                self.root.mkdir(mode=0o700, exist_ok=True)  # a digest is the right to read, and the names are digests
                 _write_new(self.path(sha1), data)
             except OSError as exc:
                 raise CatalogError(f"the catalog can't write {self.path(sha1)}: {exc.strerror}") from exc

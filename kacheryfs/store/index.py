@@ -51,6 +51,7 @@ class Index:
         self._lock = guarded(threading.Lock())
         self._database: sqlite3.Connection | None = None
         self._is_substitute = False  # in memory, where no file can be made
+        self._is_closed = False
         self._has_warned = False
 
     def start(self) -> None:
@@ -79,7 +80,9 @@ class Index:
         return self._select("ORDER BY sha1, manifest")
 
     def close(self) -> None:
+        """Close it. What still comes, from a proof that nobody waits for, opens it for its statement alone."""
         with self._lock:
+            self._is_closed = True
             self._disconnect()
 
     def _select(self, where: str, *values: object) -> list[Row]:
@@ -87,11 +90,18 @@ class Index:
 
     def _run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         with self._lock:
-            for is_last in (False, True):
-                try:
-                    return self._connect().execute(statement, values).fetchall()
-                except sqlite3.Error as exc:
-                    self._recover(exc, is_last)
+            try:
+                return self._run_locked(statement, values)
+            finally:
+                if self._is_closed:
+                    self._disconnect()
+
+    def _run_locked(self, statement: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+        for is_last in (False, True):
+            try:
+                return self._connect().execute(statement, values).fetchall()
+            except sqlite3.Error as exc:
+                self._recover(exc, is_last)
         return []
 
     def _recover(self, error: sqlite3.Error, is_last: bool) -> None:
@@ -160,7 +170,7 @@ class Index:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, _BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True)
+    return sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True)
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

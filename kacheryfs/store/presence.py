@@ -43,7 +43,8 @@ class Presence:
             raise
 
     def set(self, first: int, n_blocks: int = 1) -> None:
-        os.pwrite(self._fd, b"\1" * n_blocks, first)
+        if os.pwrite(self._fd, b"\1" * n_blocks, first) < n_blocks:  # of a sparse one the next page may find no space
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def clear(self, block: int) -> None:
         os.pwrite(self._fd, b"\0", block)

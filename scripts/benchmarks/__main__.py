@@ -16,7 +16,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from . import rows_local, rows_random, rows_sequential
+from . import rows_local, rows_random, rows_recording, rows_sequential
 from .machine import describe
 from .processes import BenchError, run
 from .setting import FULL, QUICK, Bench
@@ -32,6 +32,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "random": rows_random.random,
     "snippet": rows_random.snippet,
     "first": rows_random.first,
+    "recording": rows_recording.recording,
     "tree": rows_local.tree,
     "share": rows_local.share,
     "memory": rows_local.memory,
@@ -49,7 +50,7 @@ def _parse() -> argparse.Namespace:
     )
     parser.add_argument("--runs", type=int, help="runs of each measure (5; quick: 2)")
     parser.add_argument(
-        "--folder", type=Path, default=Path("/var/tmp"), help="where 45 GB are free, on a disk (%(default)s)"
+        "--folder", type=Path, default=Path("/var/tmp"), help="where 60 GB are free, on a disk (%(default)s)"
     )
     parser.add_argument("--output", type=Path, help=f"the table's file (a full run: {RESULTS.name}; else only stdout)")
     return parser.parse_args()

@@ -28,6 +28,7 @@ class Scale:
     sizes: Mapping[SampleName, int]
     n_places: int
     n_entries: int
+    recording_s: int
 
 
 FULL = Scale(
@@ -36,12 +37,14 @@ FULL = Scale(
     sizes={"sequential": 10**9, "proxied": 500_000_000, "big": 9_999_999_744, "second": 9_999_999_744},
     n_places=200,
     n_entries=10_000,
+    recording_s=600,
 )
 QUICK = Scale(
     n_runs=2,
     sizes={"sequential": 200_000_000, "proxied": 100_000_000, "big": 499_999_488, "second": 499_999_488},
     n_places=40,
     n_entries=10_000,
+    recording_s=20,
 )
 
 

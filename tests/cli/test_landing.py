@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kacheryfs.cli.entry import sole_cause
 from kacheryfs.cli.getting import choose_path, plan
 from kacheryfs.cli.landing import Landing, Target, part_path
 from kacheryfs.cli.progress import Progress
@@ -96,6 +98,20 @@ async def test_something_else_is_kept_unless_forced(tmp_path: Path) -> None:
     assert path.read_bytes() == b"x" * len(DATA)
     await landing_at(path, is_forced=True).land(Memory(), target_at(path))
     assert path.read_bytes() == DATA
+
+
+async def test_a_file_that_cant_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def pwrite(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", pwrite)
+    landing = landing_at(tmp_path / "file")
+    with pytest.raises(BaseException, match=r"nursery|No space") as caught:
+        await landing.land(Memory(), target_at(landing.path))
+    cause = sole_cause(caught.value)
+    assert isinstance(cause, OSError)
+    assert (cause.errno, cause.filename) == (errno.ENOSPC, str(landing.path))
+    assert names_in(tmp_path) == []
 
 
 async def test_two_that_write_one_file_do_not_mix(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kacheryfs.ephys.describing import decode_description, encode_description
-from kacheryfs.ephys.layouts import BinaryLayout, Cast, RecordingDescription, SegmentLayout, Summary
+from kacheryfs.ephys.layouts import BinaryLayout, RecordingDescription, SegmentLayout, Summary
 from kacheryfs.errors import ProofError
 
 SEGMENT = SegmentLayout(("run", "rec_g0.ap.bin"), 16, 30_000, "C", 1.5)
@@ -24,7 +24,6 @@ DESCRIPTION = RecordingDescription(
     Summary(30_000.3, 2, "int16", (30_000,), 1.0, None),
     (LAYOUT,),
     ("kacheryfs", "top.npz"),
-    (Cast(("kwargs", "recording"), "W", "<f4"),),
 )
 
 
@@ -82,8 +81,6 @@ BAD = {
     "'at' of a layout is not a list": _layout_with(at="kwargs"),
     "more than 200 keys": _layout_with(at=["kwargs"] * 201),
     "'metadata' of a layout": _layout_with(metadata="a//b"),
-    "a cast is none": _with(casts=[{"at": [], "name": "__class__", "dtype": "<f4"}]),
-    "'at' of a cast": _with(casts=[{"at": "x", "name": "W", "dtype": "<f4"}]),
     "'duration_s'": _summary_with(probe="p" * 2000),
 }
 

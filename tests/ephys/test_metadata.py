@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 import spikeinterface as si
 
-from kacheryfs.ephys.metadata import apply_metadata, decode_metadata, encode_metadata, metadata_of
+from kacheryfs.ephys.metadata import (
+    RecordingMetadata,
+    SegmentTimes,
+    apply_metadata,
+    decode_metadata,
+    encode_metadata,
+    metadata_of,
+)
 from kacheryfs.errors import ProofError
 
 
@@ -47,6 +54,18 @@ def test_everything_that_a_recording_knows_goes_there_and_back() -> None:
 
 def test_one_metadata_has_one_form() -> None:
     assert encode_metadata(metadata_of(make_recording())) == encode_metadata(metadata_of(make_recording()))
+
+
+@pytest.mark.parametrize(
+    "vector",
+    [np.arange(300_000) / 30_000.3 + 5, np.array([np.nan, np.inf, -0.0, 1e300, -5.0]), np.zeros(0)],
+    ids=["clock", "odd", "none"],
+)
+def test_times_come_back_to_the_bit_and_a_clocks_are_small(vector: Any) -> None:
+    metadata = RecordingMetadata(np.arange(2), {}, {}, None, (SegmentTimes(None, None, vector),))
+    data = encode_metadata(metadata)
+    assert decode_metadata(data).times[0].vector.tobytes() == vector.tobytes()  # type: ignore[union-attr]
+    assert len(data) < 100_000  # of 2.4 MB
 
 
 def test_absolute_paths_and_objects_with_code_stay_here() -> None:

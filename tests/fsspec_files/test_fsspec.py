@@ -321,7 +321,7 @@ def test_what_a_lost_peer_may_have_is_neither_there_nor_not(labs: Labs) -> None:
     labs.servers[0].kill()
     unknown = Sha1.of(b"unknown")
     for link in (f"sha1://{unknown}", f"sha1dir://{unknown}"):
-        files, path = fsspec.url_to_fs(link)
+        files, path = fsspec.core.url_to_fs(link)
         for ask in (files.exists, files.isfile, files.isdir, files.info, files.ls):
             with pytest.raises(UnreachableError):
                 ask(path)
@@ -330,7 +330,7 @@ def test_what_a_lost_peer_may_have_is_neither_there_nor_not(labs: Labs) -> None:
 def test_a_digest_that_nobody_has_is_missing(labs: Labs) -> None:
     labs.serve()
     for link in (f"sha1://{Sha1.of(b'unknown')}", f"sha1dir://{Sha1.of(b'unknown')}"):
-        files, path = fsspec.url_to_fs(link)
+        files, path = fsspec.core.url_to_fs(link)
         assert not files.exists(path)
         with pytest.raises(FileNotFoundError, match="no peer has it"):
             files.open(path)

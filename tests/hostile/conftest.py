@@ -22,8 +22,17 @@ OpenEngine = Callable[..., AbstractAsyncContextManager[Engine]]
 
 
 @pytest.fixture
-def jumping_clock() -> trio.testing.MockClock:
-    """A clock that jumps to the next deadline once nothing has run for 30 ms; all servers run in this process."""
+def jumping_clock(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """A clock that jumps to the next deadline once nothing has run for 30 ms; all servers run in this process.
+
+    Work for a thread is done at once, so that the clock can't overtake it.
+    """
+
+    async def run_sync(function, *args, limiter=None, **options):  # type: ignore[no-untyped-def]
+        await trio.lowlevel.checkpoint()
+        return function(*args)
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", run_sync)
     return trio.testing.MockClock(autojump_threshold=0.03)
 
 

@@ -265,11 +265,11 @@ def test_one_tree_under_two_paths_lives_until_both_are_unshared(catalog: Catalog
 @pytest.mark.parametrize(
     ("name", "error", "says"),
     [
-        ("/nowhere", CatalogError, "/nowhere is not shared"),
-        ("sha1://" + "0" * 40, CatalogError, "is not shared"),
-        ("sha1dir://" + "0" * 40, CatalogError, "is not shared"),
-        (str(FileLink(Sha1.of(SMALL))), CatalogError, "was shared as part of"),
-        (str(TreeLink(Sha1.of(SMALL))), CatalogError, "is not shared"),
+        ("/nowhere", InputError, "/nowhere is not shared"),
+        ("sha1://" + "0" * 40, InputError, "is not shared"),
+        ("sha1dir://" + "0" * 40, InputError, "is not shared"),
+        (str(FileLink(Sha1.of(SMALL))), InputError, "was shared as part of"),
+        (str(TreeLink(Sha1.of(SMALL))), InputError, "is not shared"),
         ("sha1://xyz", LinkError, "xyz"),
     ],
 )
@@ -280,6 +280,16 @@ def test_unshare_says_what_is_wrong(
     with pytest.raises(error, match=says):
         catalog.unshare(name)
     assert len(catalog.shares()) == 1
+
+
+def test_digests_are_for_their_owner_alone_whoever_made_the_folder(tmp_path: Path, folder: Path) -> None:
+    place = tmp_path / "open to all"
+    place.mkdir()
+    place.chmod(0o755)
+    with Catalog(place) as catalog:
+        share(catalog, folder)
+        made = [path for path in place.iterdir() if path.stat().st_mode & 0o077]
+    assert made == []
 
 
 def n_parts(catalog: Catalog) -> int:
