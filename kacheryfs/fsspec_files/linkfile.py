@@ -6,6 +6,7 @@ import io
 from typing import TYPE_CHECKING, SupportsIndex, cast
 
 from ..app.embedded_file import FILE_BUFFER_BYTES, RawFile
+from ..app.garbage import keep_from_h5py
 
 if TYPE_CHECKING:
     from ..app.embedded import RemoteFile
@@ -18,6 +19,7 @@ class LinkFile(io.BufferedReader):
     mode = "rb"
 
     def __init__(self, filesystem: LinkFileSystem, path: str, file: RemoteFile) -> None:
+        keep_from_h5py()
         super().__init__(cast(io.RawIOBase, RawFile(file)), FILE_BUFFER_BYTES)
         self.fs = filesystem
         self.path = path

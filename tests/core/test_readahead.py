@@ -49,6 +49,15 @@ def test_a_sequential_reader_has_half_the_window_ahead_of_it(start: int) -> None
             assert hinted_to - span.stop >= WINDOW // 2
 
 
+@given(st.integers(0, 1 << 40), st.sampled_from([128 * KIB, MIB]))
+def test_a_second_of_384_channels_fetches_less_than_30_mb(start: int, request_bytes: int) -> None:
+    pattern, second_bytes = ReadPattern(WINDOW), 30_000 * 384 * 2
+    starts = range(start, start + second_bytes, request_bytes)
+    hints = [hint for at in starts if (hint := pattern.observe(ByteRange(at, at + request_bytes)))]
+    assert hints
+    assert hints[-1].stop - start < 29_000_000
+
+
 @given(st.integers(0, 1 << 40))
 def test_a_waveform_snippet_costs_no_readahead(start: int) -> None:
     pattern = ReadPattern(WINDOW)
