@@ -24,7 +24,7 @@ from .analyzers_files import EXTENSIONS_FOLDER, Gathered, gather_folder, gather_
 from .analyzers_loaded import SharedAnalyzer
 from .analyzers_reading import SORTING_FOLDER, SPARSITY_FILE, AnalyzerFiles
 from .analyzers_zarr import gather_zarr
-from .made import say_left_out, share_parts
+from .made import require_label, say_left_out, share_parts
 from .npy import encode_npy
 from .scrubbing import scrub
 from .sortings import written_down
@@ -74,6 +74,7 @@ def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_
     """
     if not isinstance(analyzer, SortingAnalyzer):
         raise InputError(f"share_analyzer takes a SortingAnalyzer, not a {type(analyzer).__name__}")
+    require_label(label)
     recording = _share_recording(analyzer) if with_recording else None
     try:
         return _share(analyzer, label, recording)

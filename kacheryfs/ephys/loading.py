@@ -8,7 +8,7 @@ import numpy as np
 from spikeinterface.core import BaseRecording
 
 from ..app.embedded import get_fetcher, request_of
-from ..core.link import FileLink, TreeLink, parse_link
+from ..core.link import FileLink, TreeLink
 from ..core.request import FileRequest
 from ..core.strict_json import parse_strict_json
 from ..core.tree import Tree
@@ -24,7 +24,7 @@ from .metadata import MAX_METADATA_BYTES, apply_metadata, decode_metadata
 from .safety import Node, parse_description
 from .safety_building import build
 from .safety_json import MAX_BYTES
-from .treefiles import check_format
+from .treefiles import check_format, parse_given_link
 
 if TYPE_CHECKING:
     from ..app.embedded import Fetcher
@@ -65,7 +65,7 @@ def load_recording(link: str) -> BaseRecording:
         ...
     kacheryfs.errors.LinkError: 'http://example.org/rec' is not a link; a link is sha1://<40 hex>/<name>?manifest=<64 hex> or sha1dir://<40 hex>.<name>/<path>
     """  # noqa: E501
-    parsed = parse_link(link)
+    parsed = parse_given_link(link)
     fetcher = get_fetcher()
     if isinstance(parsed, FileLink):
         return load_file(fetcher, FileRequest(parsed.sha1, parsed.manifest), parsed.label or parsed.sha1.hex)

@@ -8,10 +8,23 @@ from collections.abc import Mapping, Sequence
 
 from ..app import open_catalog
 from ..config import load_settings
+from ..core.names import why_not_a_name
+from ..errors import InputError
 from ..store.composing import Names, Part, compose
 from .sharing_progress import Progress
 
 log = logging.getLogger(__name__)
+
+
+def require_label(label: object) -> None:
+    """Refuse what can't be called so in a link; nothing at all, or empty text, asks for the default."""
+    if label is None or label == "":
+        return
+    if not isinstance(label, str):
+        raise InputError(f"a label is text, not a {type(label).__name__}")
+    reason = why_not_a_name(label)
+    if reason:
+        raise InputError(f"the label {label!r} {reason}")
 
 
 def share_parts(files: Mapping[Names, Part], label: str) -> str:

@@ -19,12 +19,12 @@ from spikeinterface.core import BaseRecording
 from ..app import open_catalog
 from ..config import load_settings
 from ..core.model import Sha1
-from ..core.names import why_not_a_name
 from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError, ProofError
 from ..store.composing import Names, Part, build_tree, compose
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
+from .made import require_label
 from .metadata import encode_metadata, metadata_of
 from .replay_child import sample_traces
 from .replaying import Replay, Samples, are_equal
@@ -82,9 +82,7 @@ def share_recording(recording: BaseRecording, *, label: str | None = None) -> st
     """
     if not isinstance(recording, BaseRecording):
         raise InputError(f"share_recording takes a recording of SpikeInterface, not a {type(recording).__name__}")
-    reason = label and why_not_a_name(label)
-    if reason:
-        raise InputError(f"the label {label!r} {reason}")
+    require_label(label)
     return share_with(load_settings({}, os.environ), recording, label)
 
 

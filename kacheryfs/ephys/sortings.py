@@ -11,7 +11,7 @@ from ..app.embedded import get_fetcher
 from ..core.link import FileLink, TreeLink
 from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError
-from .made import say_left_out, share_parts
+from .made import require_label, say_left_out, share_parts
 from .npy import Array
 from .sortings_describing import FORMAT, decode_sorting, encode_sorting
 from .sortings_files import SortingFiles, make_sorting_files
@@ -60,7 +60,8 @@ def share_sorting(sorting: BaseSorting, *, label: str | None = None) -> str:
     """
     if not isinstance(sorting, BaseSorting):
         raise InputError(f"share_sorting takes a sorting of SpikeInterface, not a {type(sorting).__name__}")
-    label = DEFAULT_LABEL if label is None else label
+    require_label(label)
+    label = label or DEFAULT_LABEL
     made = written_down(sorting)
     link = share_parts(made.files | {(DESCRIPTION_FILE,): encode_sorting(made.description, label)}, label)
     say_left_out("the sorting", made.left_out)

@@ -325,6 +325,8 @@ def test_a_link_to_something_else_says_what_to_do(labs: LabPair, tmp_path: Path)
             kfs.load_recording(f"{glx}/nothing")
         with pytest.raises(kfs.LinkError):
             kfs.load_recording("/data/recording")
+        with pytest.raises(kfs.LinkError, match=r"a link is text.*not a PosixPath"):
+            kfs.load_recording(folder)  # type: ignore[arg-type]
 
 
 # -- what needs the mount --------------------------------------------------------------------------------------------

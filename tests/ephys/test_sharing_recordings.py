@@ -506,6 +506,8 @@ def test_what_is_no_recording_is_refused(data: Path) -> None:
         share_recording("rec.dat")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds a '/'"):
         share_recording(write_binary(data), label="a/b")
+    with pytest.raises(InputError, match="a label is text, not a int"):
+        share_recording(write_binary(data), label=7)  # type: ignore[arg-type]
 
 
 def test_nothing_is_left_behind(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

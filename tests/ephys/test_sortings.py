@@ -199,6 +199,9 @@ def test_a_loaded_sorting_is_written_down_by_its_link(at_alice: LabPair, tmp_pat
 def test_what_is_no_sorting_is_refused(at_alice: LabPair) -> None:
     with pytest.raises(kfs.InputError, match="takes a sorting of SpikeInterface, not a str"):
         kfs.share_sorting("sorting")  # type: ignore[arg-type]
+    with pytest.raises(kfs.InputError, match="the label 'a/b' holds a '/'"):
+        kfs.share_sorting(made_sorting(), label="a/b")
+    assert kfs.share_sorting(made_sorting(), label="").endswith(".sorting")
 
 
 def test_spikes_before_the_first_frame_are_refused(at_alice: LabPair) -> None:
