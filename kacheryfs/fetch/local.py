@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from dataclasses import dataclass
 
 from ..core.legacy import decode_legacy_manifest
-from ..core.manifest import GroupedProof, Proof, Root, WholeProof
-from ..core.model import BLOCK_BYTES, MAX_BLOCK_BYTES, Blake3, ManifestDigest, Sha1
+from ..core.manifest import GroupedProof, Proof, Root, WholeProof, build
+from ..core.model import BLOCK_BYTES, MAX_BLOCK_BYTES, Blake3, Layout, ManifestDigest, Sha1
+from ..core.wire import FileInfo
 from ..errors import ChangedError, KacheryError, NotFoundError
 from ..store.blocks import Store
 from ..store.catalog import Catalog
@@ -29,24 +31,25 @@ class LocalFiles:
         self._store = store
         self._catalog = catalog
 
-    def find_original(self, sha1: Sha1) -> Original | None:
-        """Return an original that is still what was hashed."""
+    def find_original(self, sha1: Sha1, manifest: ManifestDigest | None) -> Original | None:
+        """Return an original that is still what was hashed, and may stand for a name with this manifest."""
         for original in self._catalog.originals(sha1):
             try:
-                original.open().close()
+                with closing(original.open()) as opened:
+                    if _stands_for(manifest, sha1, original.manifest, original.size_bytes, opened.fd):
+                        return original
             except (ChangedError, NotFoundError):
                 continue
-            return original
         return None
 
     def find_offered(self, sha1: Sha1) -> Offered | None:
         info = self._catalog.file_info(sha1)
         return Offered(info.size_bytes, info.manifest) if info else None
 
-    def find_proven(self, sha1: Sha1) -> Proof | None:
-        """Return what proves a file that lies whole in the store."""
+    def find_proven(self, sha1: Sha1, manifest: ManifestDigest | None) -> Proof | None:
+        """Return what proves a file that lies whole in the store, and may stand for a name with this manifest."""
         info = self._store.complete_info(sha1)
-        if info is None:
+        if info is None or not self._may_stand_for(manifest, sha1, info):
             return None
         if isinstance(info.manifest, Blake3) and (root := self.find_root(info.manifest)):
             return GroupedProof(root)
@@ -55,6 +58,16 @@ class LocalFiles:
         if info.size_bytes > MAX_BLOCK_BYTES or is_falsely_empty(sha1, info.size_bytes):
             return None
         return WholeProof(sha1, info.size_bytes)
+
+    def _may_stand_for(self, manifest: ManifestDigest | None, sha1: Sha1, info: FileInfo) -> bool:
+        try:
+            fd = self._store.open_complete(sha1)
+        except NotFoundError:
+            return False  # gone since
+        try:
+            return _stands_for(manifest, sha1, info.manifest, info.size_bytes, fd)
+        finally:
+            os.close(fd)
 
     def find_root(self, digest: Blake3) -> Root | None:
         data = self._store.find_manifest_part(digest) or self._catalog.find_manifest_part(digest)
@@ -74,6 +87,25 @@ class LocalFiles:
             return None  # damaged on disk: it is fetched again
         finally:
             os.close(fd)
+
+
+def _stands_for(
+    manifest: ManifestDigest | None, sha1: Sha1, known: ManifestDigest | None, size_bytes: int, fd: int
+) -> bool:
+    """Return whether a file whose SHA-1 is right is what a name with this manifest means.
+
+    Two files with one SHA-1 can be made, so that a link's manifest says which. A file whose own manifest isn't known
+    was proven whole, and is small enough to compute it (0.3 s a GB); or it came by a legacy one, and its blocks are
+    held against the root that the link names, which peers have.
+    """
+    if not isinstance(manifest, Blake3) or manifest == known:
+        return True
+    if isinstance(known, Blake3) or size_bytes > MAX_BLOCK_BYTES:
+        return False
+    layout = Layout(size_bytes)
+    blocks = (os.pread(fd, layout.block_size(block), block * BLOCK_BYTES) for block in range(layout.n_blocks))
+    root, _ = build(size_bytes, sha1, [Blake3.of(block).raw for block in blocks])
+    return root.digest == manifest
 
 
 def proof_by_sha1(sha1: Sha1, size_bytes: int | None) -> Proof | None:

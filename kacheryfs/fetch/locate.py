@@ -62,10 +62,10 @@ class Locator:
         ``allow_claims`` lets a bare name through although manifests are required: for what is proven whole by its
         SHA-1 before use, a tree's JSON.
         """
-        original = await trio.to_thread.run_sync(self._local.find_original, request.sha1)
+        original = await trio.to_thread.run_sync(self._local.find_original, request.sha1, request.manifest)
         if original is not None:
             return LocatedOriginal(original)
-        proven = await trio.to_thread.run_sync(self._local.find_proven, request.sha1)
+        proven = await trio.to_thread.run_sync(self._local.find_proven, request.sha1, request.manifest)
         if proven is not None:
             return self._located(await self._files.open(proven, Trust.PROVEN), Trust.PROVEN)
         offered = await trio.to_thread.run_sync(self._local.find_offered, request.sha1)

@@ -81,11 +81,11 @@ def test_random_reads_are_never_read_ahead_of(places: list[int]) -> None:
 def test_the_order_of_two_reads_under_way_does_not_end_a_stream(order: list[int]) -> None:
     pattern = ReadPattern(WINDOW)
     spans = sequential(0, 64)
+    n_hints = 0
     for i in range(0, 64, 2):  # the kernel's two may come in either order
         pair = spans[i : i + 2] if order[i] % 2 else spans[i : i + 2][::-1]
-        hints = [pattern.observe(span) for span in pair]
-        if i == 8:
-            assert any(hints)
+        n_hints += sum(pattern.observe(span) is not None for span in pair)
+    assert n_hints == 4  # at 0.5, 2.5, 4.5 and 6.5 MiB
     assert pattern.observe(ByteRange(64 * 128 * KIB, 64 * 128 * KIB + WINDOW)) is not None
 
 

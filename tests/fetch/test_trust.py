@@ -22,6 +22,7 @@ from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, KacheryError, ProofError, TimedOutError
 from kacheryfs.fetch import prover
 from kacheryfs.store.blocks import StoredFile
+from kacheryfs.store.sharing import share
 
 FILE = FakeFile.of(random.Random(1).randbytes(3 * BLOCK_BYTES + 7))
 OTHER = FakeFile.of(random.Random(2).randbytes(3 * BLOCK_BYTES + 7))
@@ -282,3 +283,39 @@ async def test_a_claimed_size_is_proven_before_a_read_behind_it_says_that_the_fi
         reader = (await engine.locate(FileRequest(FILE.sha1))).open()
         with pytest.raises(TimedOutError):
             await reader.read(2000, 10)
+
+
+# -- one SHA-1, two manifests: a link means the one that it names ------------------------------------------------------
+
+
+async def read_start(engine, request):
+    reader = (await engine.locate(request)).open()
+    try:
+        return bytes(await reader.read(0, 1000))
+    finally:
+        reader.close()
+
+
+async def test_a_proven_file_does_not_stand_for_a_link_with_another_manifest(jumping_clock, start):
+    """Whoever made two files with one SHA-1 could else have a reader take one for the other."""
+    async with start(FakePeer([FILE])) as engine:
+        assert await read_start(engine, FileRequest(FILE.sha1)) == FILE.data[:1000]  # small: proven whole
+    async with start() as engine:
+        assert await read_start(engine, FileRequest(FILE.sha1, FILE.binding.manifest)) == FILE.data[:1000]
+        with pytest.raises(KacheryError):
+            await engine.locate(FileRequest(FILE.sha1, LIE.binding.manifest))
+    async with start(FakePeer([LIE])) as engine:
+        assert await read_start(engine, FileRequest(FILE.sha1, LIE.binding.manifest)) == LIE.data[:1000]
+
+
+@pytest.mark.parametrize("data", [FILE.data, b"one block"], ids=["blocks", "one block"])
+async def test_an_original_does_not_stand_for_a_link_with_another_manifest(jumping_clock, start, tmp_path, data):
+    path = tmp_path / "original.dat"
+    path.write_bytes(data)
+    file = forged(Sha1.of(data), data)  # not false: its own manifest, which one of one block seldom has
+    async with start() as engine:
+        share(engine._locator._local._catalog, path)
+        for manifest in (None, file.root.digest):
+            assert await read_start(engine, FileRequest(file.sha1, manifest)) == data[:1000]
+        with pytest.raises(KacheryError):
+            await engine.locate(FileRequest(file.sha1, LIE.binding.manifest))
