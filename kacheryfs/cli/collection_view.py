@@ -11,7 +11,7 @@ import trio
 
 from .. import app
 from ..core.opened import OpenedCollection, name_in, parse_collection_link
-from ..errors import InputError, KacheryError, NotFoundError, ProofError, TimedOutError, UnreachableError
+from ..errors import InputError, KacheryError, NotFoundError, TimedOutError, UnreachableError
 from .configuration import settings_of
 from .mounts import RunningMount, find_mounts
 from .terminal import put, put_json, say
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 MAX_VERSIONS = 1000
 """How far back the versions of a collection are followed: each is a small file to be fetched."""
-
-_OLDER = "of an older collection, or a feed.json, `kacheryfs collection create NAME --from LINK` makes one"
 
 
 def open_collection(args: argparse.Namespace) -> int:
@@ -104,8 +102,6 @@ async def _read(engine: Engine, link: FileLink) -> Collection | KacheryError:
         return (await read_collection(engine, link))[0]
     except (NotFoundError, UnreachableError, TimedOutError) as exc:
         return exc
-    except ProofError as exc:
-        raise ProofError(f"{exc}; {_OLDER}") from exc
 
 
 def _own_name(link: FileLink, content: Collection | KacheryError) -> str:

@@ -109,7 +109,7 @@ def test_what_is_no_collection_is_refused_with_what_makes_one(home: Path, capsys
     assert main(["collection", "open", link]) == 5
     captured = capsys.readouterr()
     assert captured.err.count("\n") == 1
-    assert "collection create NAME --from LINK" in captured.err
+    assert captured.err.count("collection create NAME --from LINK") == 1
     assert opened(home) == {}
 
 
