@@ -71,14 +71,26 @@ def metadata_of(recording: Any) -> RecordingMetadata:
     )
 
 
+def find_left_out(recording: Any) -> list[str]:
+    """Return what ``metadata_of`` leaves out of a recording, each with its reason."""
+    named = [(f"the property {key!r}", values) for key, values in recording._properties.items()]
+    named += [(f"the annotation {key!r}", value) for key, value in recording._annotations.items()]
+    reasons = [(what, _why_no_form(value)) for what, value in named]
+    return [f"{what}: {reason}" for what, reason in reasons if reason is not None]
+
+
 def _has_form(value: object) -> bool:
+    return _why_no_form(value) is None
+
+
+def _why_no_form(value: object) -> str | None:
     if isinstance(value, np.ndarray) and value.dtype.kind in _KINDS and not value.dtype.hasobject:
-        return True
+        return None
     try:
         encode_value(value)
-    except ValueError:
-        return False
-    return True
+    except ValueError as exc:
+        return str(exc)
+    return None
 
 
 def _times_of(segment: Any) -> SegmentTimes:

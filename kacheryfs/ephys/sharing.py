@@ -24,8 +24,8 @@ from ..errors import InputError, KacheryError, ProofError
 from ..store.composing import Names, Part, build_tree, compose
 from .describing import encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
-from .made import require_label
-from .metadata import encode_metadata, metadata_of
+from .made import require_label, say_left_out
+from .metadata import encode_metadata, find_left_out, metadata_of
 from .replay_child import sample_traces
 from .replaying import Replay, Samples, are_equal
 from .safety import parse_description
@@ -108,6 +108,7 @@ def _share(recording: Any, label: str | None, settings: Settings, what: str) -> 
         made = _make_files(draft, label)
         _check(draft, made, replay, what)
     _say_what_needs_mount({**draft.parts, **made}, what)
+    say_left_out(what, find_left_out(recording))
     own_folders = (settings.store_dir, settings.runtime_dir, settings.config_dir)
     with open_catalog(settings) as catalog, Progress(what) as progress:
         shared = compose(catalog, {**draft.parts, **made}, label, progress=progress.set, own_folders=own_folders)

@@ -199,6 +199,7 @@ def test_what_was_set_in_place_goes_along_at_every_step(data: Path, tmp_path: Pa
     assert_equal_recordings(load_from(share_recording(filtered), tmp_path / "mount"), filtered)
 
 
+@pytest.mark.expects_warnings
 def test_what_json_would_bend_stays_out_of_it_and_is_in_the_metadata(data: Path, tmp_path: Path) -> None:
     recording = write_binary(data)
     recording.set_property("pair", np.array([(1, 2.0)] * 4, dtype=[("a", "i4"), ("b", "f8")]))
@@ -508,6 +509,15 @@ def test_what_is_no_recording_is_refused(data: Path) -> None:
         share_recording(write_binary(data), label="a/b")
     with pytest.raises(InputError, match="a label is text, not a int"):
         share_recording(write_binary(data), label=7)  # type: ignore[arg-type]
+
+
+@pytest.mark.expects_warnings
+def test_what_has_no_form_is_named_in_the_log(data: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recording = write_binary(data)
+    recording.annotate(session="s1", model=object())
+    share_recording(recording)
+    assert len(caplog.messages) == 1
+    assert "the annotation 'model': a object can't be written down" in caplog.text
 
 
 def test_nothing_is_left_behind(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
