@@ -305,5 +305,5 @@ def test_any_action_is_replayed_or_an_error_of_ours(value: object, kind: str) ->
 @given(st.binary(max_size=60))
 def test_any_bytes_are_a_collection_or_an_error_of_ours(data: bytes) -> None:
     for decode in (decode_old_collection, decode_feed):
-        with pytest.raises(KacheryError):
-            decode(data)
+        with contextlib.suppress(KacheryError):
+            decode(data)  # {} is an empty one

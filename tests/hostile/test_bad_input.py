@@ -61,7 +61,7 @@ BAD = [
     Bad(("share", "--kachery-storage", "file"), 2, "file"),
     Bad(("share", "x" * 300), 2),
     Bad(("shares", "file"), 2, "--help"),
-    Bad(("unshare", "file"), 6, "file"),
+    Bad(("unshare", "file"), 2, "file"),
     Bad(("unshare", "sha1://nonsense"), 2, "link"),
     Bad(("serve", "--listen", "nonsense"), 2, "HOST:PORT"),
     Bad(("serve", "--listen", "127.0.0.1:65536"), 2),

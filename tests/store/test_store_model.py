@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from store_content import Content, data_path, make_content, partial_path, spoil
 
-from kacheryfs.core.model import BLOCK_BYTES, ByteRange
+from kacheryfs.core.model import BLOCK_BYTES, BlockRange, ByteRange
 from kacheryfs.errors import StoreError
 from kacheryfs.store.blocks import Store, StoredFile
 
@@ -32,6 +32,7 @@ class StoreModel(RuleBasedStateMachine):
         self.root = self.folder / "store"
         self.put: list[set[int]] = [set() for _ in CONTENTS]
         self.spoilt: list[set[int]] = [set() for _ in CONTENTS]
+        self.proven: set[int] = set()
         self.stores: list[Store] = []
         self.files: list[list[StoredFile]] = []
 
@@ -123,7 +124,8 @@ class StoreModel(RuleBasedStateMachine):
             return
         if file.prove():
             assert self.put[which] == set(range(CONTENTS[which].n_blocks))
-            assert not self.spoilt[which]
+            assert which in self.proven or not self.spoilt[which]  # else another process has proven it before
+            self.proven.add(which)
 
     @rule(number=STORES)
     def restart(self, number: int) -> None:
@@ -148,8 +150,11 @@ class StoreModel(RuleBasedStateMachine):
     def cut(self, which: int) -> None:
         path = data_path(self.root, CONTENTS[which].binding)
         if path.exists():
-            os.truncate(path, path.stat().st_size // 2)
-            self.spoilt[which].update(range(CONTENTS[which].n_blocks))
+            n_left = path.stat().st_size // 2
+            os.truncate(path, n_left)
+            layout = CONTENTS[which].layout
+            blocks = (BlockRange(block, block + 1) for block in range(layout.n_blocks))
+            self.spoilt[which].update(block.start for block in blocks if layout.bytes_of(block).stop > n_left)
 
     @rule(which=WHICH)
     def lose_presence(self, which: int) -> None:

@@ -224,8 +224,9 @@ class Lab:
 def _first_line(process: subprocess.Popen[bytes]) -> str:
     """Return the first line that a process prints, "" where it ends without one."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], WAIT_TIMEOUT_S)
-    return os.fsdecode(process.stdout.readline()).rstrip("\n") if ready else ""
+    waiting = select.poll()
+    waiting.register(process.stdout, select.POLLIN)
+    return os.fsdecode(process.stdout.readline()).rstrip("\n") if waiting.poll(WAIT_TIMEOUT_S * 1000) else ""
 
 
 MakeLab = Callable[..., Lab]
