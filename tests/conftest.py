@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 import hypothesis
@@ -45,6 +46,16 @@ def _no_unexpected_warnings(request: pytest.FixtureRequest) -> Iterator[None]:
         logger.removeHandler(seen)
     if seen.messages and not request.node.get_closest_marker("expects_warnings"):
         pytest.fail("unexpected in the log (mark `expects_warnings` where it belongs):\n" + "\n".join(seen.messages))
+
+
+@pytest.fixture(autouse=True)
+def _no_engine_left_over() -> Iterator[None]:
+    """End the engines of this process, one for each test's own folder; who reads on starts his again."""
+    yield
+    embedded = sys.modules.get("kacheryfs.app.embedded")
+    if embedded is not None:
+        embedded._close_all()
+        embedded._fetchers.clear()
 
 
 @pytest.fixture(autouse=True)
