@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .data import Sample
 from .machine import device_of, mountpoint_in, set_read_ahead
 from .processes import BenchError, first_line, run, running, tail, wait_until
 
@@ -56,10 +57,12 @@ class Mount:
         """Return how much of the file is present, by the attribute that the mount shows."""
         return int(os.getxattr(self.path(link), "user.kacheryfs.status").split(b"/")[0])
 
-    def stored_file(self) -> Path:
-        """Return the largest file in the store: what a second read is answered from."""
-        files = [path for path in self.folder.rglob("*") if path.is_file() and self.mountpoint not in path.parents]
-        return max(files, key=lambda path: path.stat().st_size)
+    def stored_file(self, sample: Sample) -> Path:
+        """Return where a whole file lies in the store once it is proven: what a second read is answered from."""
+        digest = sample.sha1.hex
+        path = self.folder / "store" / "sha1" / digest[:2] / digest[2:4] / digest[4:6] / digest
+        wait_until(path.exists, "the mount proving the file that it has read whole")
+        return path
 
 
 @contextmanager
