@@ -20,7 +20,7 @@ from kacheryfs.core.quantities import Address
 from kacheryfs.errors import ConfigError
 from kacheryfs.folders import Machine
 
-MACHINE = Machine(home=Path("/home/ada"), current=Path("/work"), runtime=Path("/run/user/7/kacheryfs"))
+MACHINE = Machine(home=Path("/home/ada"), current=Path("/lab"), runtime=Path("/run/user/7/kacheryfs"))
 
 
 def resolve(
@@ -176,8 +176,8 @@ def test_a_single_folder_can_be_taken_out_of_kacheryfs_dir() -> None:
 
 def test_a_relative_folder_of_a_flag_or_variable_is_relative_to_where_the_user_stands() -> None:
     settings = resolve(flags={"store_dir": "store"}, environ={"KACHERYFS_DIR": "a", "KACHERYFS_DATA_DIR": "b"})
-    assert (settings.store_dir, settings.data_dir) == (Path("/work/store"), Path("/work/b"))
-    assert settings.runtime_dir == Path("/work/a/run")
+    assert (settings.store_dir, settings.data_dir) == (Path("/lab/store"), Path("/lab/b"))
+    assert settings.runtime_dir == Path("/lab/a/run")
 
 
 def test_the_rows_show_every_setting_with_unit_source_and_help() -> None:
