@@ -4,7 +4,8 @@ A name is located (``locate``, asked once however many ask: ``onceasked``): who 
 comes from (``roots``) and so how far it is trusted. What is open is one ``OpenFile`` a binding (``files``), shared by
 all readers: its proof, its place in the store, its providers (``providers``) and its flights. A ``reader`` asks the
 ``scheduler`` for what is missing; the scheduler turns flights into runs, ``transfer`` carries one run from one
-provider, verified before it is stored. ``metadata`` brings roots and groups, ``revival`` looks after what waits,
+provider, verified before it is stored, and ``recent`` keeps the latest of it in memory, for readers that follow close
+behind. ``metadata`` brings roots and groups, ``revival`` looks after what waits,
 ``prover`` holds complete files against their SHA-1, ``peerset`` remembers who rests and who is banned, ``waits`` bounds
 every read and lets it be cancelled. ``engine`` wires them up.
 

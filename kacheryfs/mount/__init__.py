@@ -2,7 +2,8 @@
 
 ``vfs`` is what the mount shows and promises, without a kernel; ``fuse`` brings the kernel's requests to it and turns
 errors into errnos; ``session`` makes a mount, tells that it can be used (``task_status.started``) and ends it;
-``device`` mounts, ``handshake`` is what is agreed with the kernel, ``mountpoint`` and ``mounts`` deal with what stands
+``device`` mounts, ``handshake`` is what is agreed with the kernel,
+``turnstile`` how its requests are waited for, ``mountpoint`` and ``mounts`` deal with what stands
 on the machine. The engine is known by its Protocol (``engine``).
 
 A name becomes a node (``names``, ``lookup``, ``listing``), a node an inode (``nodes``, ``inodes``), an inode a handle
