@@ -2,15 +2,17 @@
 
 A shared recording is a tree: the files that it reads, under their real names; ``recording.json``, SpikeInterface's own
 description with relative paths, for stock ``si.load`` from a mount; ``kacheryfs.json`` and ``kacheryfs/*.npz``, by
-which ``load_recording`` reads flat files with ``pread`` and gives back what JSON loses (dtypes, structured or mixed
-properties, long time vectors, annotations that are no JSON). Sharing opens the recording anew twice, in a process of
-its own, and compares traces: from the description, which tells the files; and from the finished tree, as others will.
+which ``load_recording`` reads flat files and datasets of HDF5 without the format's reader, and gives back what JSON
+loses (dtypes, structured or mixed properties, long time vectors, annotations that are no JSON). Sharing opens the
+recording anew twice, in a process of its own, and compares traces: from the description, which tells the files; and
+from the finished tree, as others will.
 
 sharing                 share_recording (sharing_json: the chain as stock reads it; _paths: names in the tree, none of
-                        this machine's; _layouts: proven; _memory: saved first; _remote: what was loaded from links;
-                        _files, _summary, _progress)
+                        this machine's; _layouts, _hdf5: where samples stand, proven; _memory: saved first; _remote:
+                        what was loaded from links; _files, _summary, _progress)
 replaying, replay_child the process that opens the recording under an audit hook, and what it is asked
-layouts, describing     kacheryfs.json: which flat binary files lie under a recording, and how; its strict parse
+layouts, describing     kacheryfs.json: where the samples under a recording stand in files; its strict parse
+spans                   some seconds of a recording as bytes of its flat files
 metadata                what a recording knows besides its traces, as an npz without pickles
 fields                  a parsed JSON object, taken apart strictly
 recognising             is this folder or file a recording? (`kacheryfs share` asks)
@@ -18,7 +20,8 @@ recognising             is this folder or file a recording? (`kacheryfs share` a
 loading                 load_recording (loading_leaves: what reads files: by layout, file object, store or mount;
                         _binary: SpikeInterface's flat formats; _files: one file; _folder, _mounted, _hints)
 remote                  recordings of links, which survive pickles and processes (remote_samples: flat files by pread;
-                        _nwb: h5py on a file object; _zarr: a store of a tree; _source: where a file comes from)
+                        _hdf5, _datasets: HDF5 of any format, by h5py on a file object; _nwb: NWB; _zarr: a store of a
+                        tree; _source: where a file comes from)
 safety                  what of a stranger's description may be built, and why (safety_classes, _extractors, _filters,
                         _steps, _chains: the table; _kinds, _paths: arguments; _json: bounds; _building: out of the
                         table; _probes, _hdf5, _zarr: what files say; _local: folders of this machine)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from spikeinterface.core import SortingAnalyzer
+from spikeinterface.core import SortingAnalyzer, load_sorting_analyzer
 
 from ..app.embedded import get_fetcher
 from ..errors import InputError, KacheryError
@@ -32,7 +33,9 @@ from .treefiles import DESCRIPTION_FILE, TreeFiles, check_format
 from .values import encode_value
 
 
-def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_recording: bool = True) -> str:
+def share_analyzer(
+    analyzer: SortingAnalyzer | str | os.PathLike[str], *, label: str | None = None, with_recording: bool = True
+) -> str:
     """Offer an analyzer with its extensions to peers and return its link.
 
     The arrays of a binary folder or a Zarr are offered in place, none is copied: share again after computing there. An
@@ -42,10 +45,11 @@ def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_
 
     Parameters
     ----------
-    analyzer : spikeinterface.core.SortingAnalyzer
-        Of format ``memory``, ``binary_folder`` or ``zarr``. Pickles (the models of ``principal_components``) are left
-        out, and said so in the log: compute that extension again to have them. The sorting's provenance and all paths
-        of this machine stay here.
+    analyzer : spikeinterface.core.SortingAnalyzer, str or Path
+        An analyzer of format ``memory``, ``binary_folder`` or ``zarr``, or the folder of one of yours, which is opened
+        as ``si.load_sorting_analyzer`` does (that may unpickle the recording in it). Pickles (the models of
+        ``principal_components``) are left out, and said so in the log: compute that extension again to have them. The
+        sorting's provenance and all paths of this machine stay here.
     label : str, optional
         What the link is to be called; ``analyzer`` where none is given. A Zarr's ends in ``.zarr`` in any case: stock
         SpikeInterface goes by that.
@@ -72,9 +76,8 @@ def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_
     >>> kfs.load_analyzer(link).get_num_units()
     2
     """
-    if not isinstance(analyzer, SortingAnalyzer):
-        raise InputError(f"share_analyzer takes a SortingAnalyzer, not a {type(analyzer).__name__}")
     require_label(label)
+    analyzer = _opened(analyzer)
     recording = _share_recording(analyzer) if with_recording else None
     try:
         return _share(analyzer, label, recording)
@@ -83,6 +86,19 @@ def share_analyzer(analyzer: SortingAnalyzer, *, label: str | None = None, with_
     except Exception as exc:  # the analyzer's folder may hold anything, and SpikeInterface raises anything for it
         reason = " ".join(str(exc).split())[:300]
         raise InputError(f"the analyzer can't be shared: {type(exc).__name__}: {reason}") from exc
+
+
+def _opened(analyzer: object) -> SortingAnalyzer:
+    if isinstance(analyzer, SortingAnalyzer):
+        return analyzer
+    if not isinstance(analyzer, str | os.PathLike):
+        raise InputError(f"share_analyzer takes a SortingAnalyzer or its folder, not a {type(analyzer).__name__}")
+    folder = require_folder(analyzer)
+    try:
+        return load_sorting_analyzer(folder, load_extensions=False)
+    except Exception as exc:  # SpikeInterface raises anything for what isn't as it wrote it
+        reason = " ".join(str(exc).split())[:300]
+        raise InputError(f"{folder} can't be opened as an analyzer: {type(exc).__name__}: {reason}") from exc
 
 
 def _share_recording(analyzer: Any) -> str | None:

@@ -145,6 +145,6 @@ def make_stock_files(settings: Mapping[str, Any], attributes: Mapping[str, Any],
 
 def require_folder(folder: Any) -> Path:
     """Return the folder of an analyzer; InputError where it is none of this machine, or gone."""
-    if folder is None or "://" in str(folder) or not Path(folder).is_dir():
+    if folder is None or "://" in str(folder) or not os.path.isdir(folder):  # Path.is_dir raises for a long name
         raise InputError(f"the analyzer's folder {str(folder)[:200]!r} is not on this machine")
     return Path(folder)

@@ -58,11 +58,15 @@ def make_sorting_entry(sorting: object, recording_id: str, entry_id: str | None,
 
 def _common(link: FileLink | TreeLink, entry_id: str | None, words: Words) -> dict[str, Any]:
     label, description, tags = words
-    words_of = [] if isinstance(tags, str) else list(tags)
-    if isinstance(tags, str) or not all(isinstance(tag, str) for tag in words_of):
-        raise InputError(f"the tags are a list of words, not {str(tags)[:80]!r}")
     found = _id_of(link) if entry_id is None else entry_id
-    return {"id": found, "link": link, "label": label, "description": description, "tags": take_tags(words_of)}
+    return {"id": found, "link": link, "label": label, "description": description, "tags": take_tags(_list(tags))}
+
+
+def _list(tags: object) -> list[str]:
+    found = list(tags) if isinstance(tags, Iterable) and not isinstance(tags, str) else None
+    if found is None or not all(isinstance(tag, str) for tag in found):
+        raise InputError(f"the tags are a list of words, not {str(tags)[:80]!r}")
+    return found
 
 
 def _id_of(link: FileLink | TreeLink) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Literal
 
 from ..core.strict_json import parse_strict_json
 from ..errors import ProofError
@@ -11,6 +12,8 @@ from .fields import Fields, integer, number, text
 from .layouts import (
     DESCRIPTION_FILE,
     BinaryLayout,
+    Hdf5Place,
+    Hdf5Segment,
     RecordingDescription,
     SegmentLayout,
     Summary,
@@ -62,13 +65,21 @@ def _layout_to_json(layout: BinaryLayout) -> dict[str, object]:
     return value if layout.metadata is None else value | {"metadata": "/".join(layout.metadata)}
 
 
-def _segment_to_json(segment: SegmentLayout) -> dict[str, object]:
+def _segment_to_json(segment: SegmentLayout | Hdf5Segment) -> dict[str, object]:
+    value: dict[str, object] = {"file": "/".join(segment.file), "t_start": segment.t_start_s}
+    if isinstance(segment, Hdf5Segment):
+        return value | place_to_json(segment.place)
+    return value | {"offset_bytes": segment.offset_bytes, "n_frames": segment.n_frames, "order": segment.order}
+
+
+def place_to_json(place: Hdf5Place) -> dict[str, object]:
+    """Return the fields that ``take_place`` takes."""
     return {
-        "file": "/".join(segment.file),
-        "offset_bytes": segment.offset_bytes,
-        "n_frames": segment.n_frames,
-        "order": segment.order,
-        "t_start": segment.t_start_s,
+        "datasets": list(place.datasets),
+        "n_frames": place.n_frames,
+        "order": place.order,
+        "sign": place.sign,
+        "added": place.added,
     }
 
 
@@ -124,27 +135,61 @@ def _layout(value: object) -> BinaryLayout:
         tuple(map(_text_or_integer, fields.take("channel_ids", list))),
         fields.take("n_columns", integer),
         None if columns is None else tuple(map(integer, columns)),
-        tuple(map(_segment, fields.take("segments", list))),
+        _segments(fields.take("segments", list)),
         fields.find("metadata", _path),
     )
     fields.finish()
     return layout
 
 
-def _segment(value: object) -> SegmentLayout:
-    fields = Fields.of(value, "a segment")
-    order = fields.take("order", text)
+def _segments(values: list[object]) -> tuple[SegmentLayout, ...] | tuple[Hdf5Segment, ...]:
+    all_fields = [Fields.of(value, "a segment") for value in values]
+    if any("datasets" in fields.rest for fields in all_fields):
+        return tuple(map(_hdf5_segment, all_fields))
+    return tuple(map(_flat_segment, all_fields))
+
+
+def _flat_segment(fields: Fields) -> SegmentLayout:
     segment = SegmentLayout(
         fields.take("file", _path),
         fields.take("offset_bytes", integer),
         fields.take("n_frames", integer),
-        "F" if order == "F" else "C",
+        fields.take("order", _order),
         fields.find("t_start", number),
     )
-    if order != segment.order:
-        raise ValueError("a segment's 'order' is neither C nor F")
     fields.finish()
     return segment
+
+
+def _hdf5_segment(fields: Fields) -> Hdf5Segment:
+    segment = Hdf5Segment(fields.take("file", _path), take_place(fields), fields.find("t_start", number))
+    fields.finish()
+    return segment
+
+
+def take_place(fields: Fields) -> Hdf5Place:
+    """Take where samples stand in an HDF5 file out of a segment's fields; ValueError for what can't be."""
+    return Hdf5Place(
+        tuple(map(text, fields.take("datasets", list))),
+        fields.take("n_frames", integer),
+        fields.take("order", _order),
+        fields.take("sign", _sign),
+        fields.take("added", integer),
+    )
+
+
+def _order(value: object) -> Literal["C", "F"]:
+    if value == "C":
+        return "C"
+    if value == "F":
+        return "F"
+    raise ValueError("neither C nor F")
+
+
+def _sign(value: object) -> Literal[1, -1]:
+    if type(value) is not int or value not in (1, -1):
+        raise ValueError("neither 1 nor -1")
+    return 1 if value == 1 else -1
 
 
 def _path(value: object) -> TreePath:

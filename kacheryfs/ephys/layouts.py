@@ -1,8 +1,9 @@
-"""What ``kacheryfs.json`` says of a shared recording, as values: the layout of each flat binary file that it reads.
+"""What ``kacheryfs.json`` says of a shared recording, as values: where the samples of each file that it reads stand.
 
 It stands beside ``recording.json``, SpikeInterface's own description, which says how the recording is built. By a
-layout the traces of a leaf (an extractor that reads files) can be read with ``pread``, without a mount and without the
-extractor. A layout is written only after its traces were found equal to the extractor's.
+layout the traces of a leaf (an extractor that reads files) can be read without a mount and without the extractor: with
+``pread`` where they lie flat, else as datasets of an HDF5 file. A layout is written only after its traces were found
+equal to the extractor's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ MAX_RATE_HZ = 1e12
 MAX_DEPTH = 64
 MAX_KEYS = 200
 """How many keys lead to a leaf at most: each step of a chain takes two or three."""
+MAX_DATASET_CHARS = 1024
+MAX_ADDED = 1 << 53
+"""JSON's integers are exact up to there; SiNAPS adds -2048, Biocam 4096."""
 
 ChannelId = str | int
 TreePath = tuple[str, ...]
@@ -54,8 +58,48 @@ class SegmentLayout:
 
 
 @dataclass(frozen=True, slots=True)
+class Hdf5Place:
+    """Where samples stand in an HDF5 file: all in one dataset, or each column in one of its own.
+
+    A dataset of two dimensions is frames × columns where ``order`` is "C", columns × frames where it is "F"; one of a
+    single dimension holds frame after frame. A trace is ``sign`` × the stored sample + ``added``, in the layout's dtype
+    and modulo its range.
+    """
+
+    datasets: tuple[str, ...]
+    n_frames: int
+    order: Literal["C", "F"] = "C"
+    sign: Literal[1, -1] = 1
+    added: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < len(self.datasets) <= MAX_COLUMNS or not all(map(_is_dataset_path, self.datasets)):
+            raise ValueError("'datasets' are no paths in an HDF5 file")
+        if not 0 <= self.n_frames <= MAX_FRAMES or not -MAX_ADDED <= self.added <= MAX_ADDED:
+            raise ValueError("a segment's 'n_frames' or 'added' is out of bounds")
+        if self.order not in ("C", "F") or self.sign not in (1, -1):
+            raise ValueError("a segment's 'order' is neither C nor F, or its 'sign' neither 1 nor -1")
+
+
+@dataclass(frozen=True, slots=True)
+class Hdf5Segment:
+    """One segment's samples in one HDF5 file; ``t_start_s`` is the extractor's own, None where it has none."""
+
+    file: TreePath
+    place: Hdf5Place
+    t_start_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_path(self.file)
+
+    @property
+    def n_frames(self) -> int:
+        return self.place.n_frames
+
+
+@dataclass(frozen=True, slots=True)
 class BinaryLayout:
-    """The flat binary files of one leaf, one a segment.
+    """The samples of one leaf: all segments in flat files, or all in HDF5 files.
 
     ``at`` leads from ``recording.json``'s top object to the leaf's; empty where the recording is the leaf itself. A
     frame has ``n_columns`` samples of ``dtype`` (numpy's ``<i2``, …); ``columns`` says which of them the channels are,
@@ -68,12 +112,14 @@ class BinaryLayout:
     channel_ids: tuple[ChannelId, ...]
     n_columns: int
     columns: tuple[int, ...] | None
-    segments: tuple[SegmentLayout, ...]
+    segments: tuple[SegmentLayout, ...] | tuple[Hdf5Segment, ...]
     metadata: TreePath | None = None
 
     def __post_init__(self) -> None:
         _check_rate(self.sampling_frequency_hz)
         _check_columns(self)
+        if len({type(segment) for segment in self.segments}) > 1:
+            raise ValueError("a layout has flat segments and HDF5 ones")
         if len(self.at) > MAX_KEYS:
             raise ValueError(f"a layout stands below more than {MAX_KEYS} keys")
         if not _DTYPE.match(self.dtype):
@@ -85,6 +131,10 @@ class BinaryLayout:
     def frame_bytes(self) -> int:
         """The bytes from one frame to the next where order is "C"."""
         return self.n_columns * int(self.dtype[2:])
+
+    @property
+    def is_hdf5(self) -> bool:
+        return any(isinstance(segment, Hdf5Segment) for segment in self.segments)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +184,10 @@ def check_path(path: TreePath) -> None:
     reasons = [f"the name {name[:80]!r} {reason}" for name in path if (reason := why_not_a_name(name))]
     if reasons or not 0 < len(path) <= MAX_DEPTH:
         raise ValueError(reasons[0] if reasons else "a path is empty or too deep")
+
+
+def _is_dataset_path(path: str) -> bool:
+    return path.startswith("/") and len(path) <= MAX_DATASET_CHARS and "\0" not in path
 
 
 def _check_rate(rate_hz: float) -> None:

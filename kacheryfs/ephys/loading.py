@@ -55,11 +55,15 @@ def load_recording(link: str) -> BaseRecording:
     KacheryError
         ``LinkError`` for what is no link; ``NotFoundError`` or ``UnreachableError`` where no peer has it;
         ``ProofError`` for a recording that is refused, with the reason; ``InputError`` for a link to something else;
-        ``MountError`` where the format needs a mount and none runs.
+        ``MountError`` where only SpikeInterface's own reader can make samples of the files, which takes paths, and no
+        mount runs.
 
     Examples
     --------
-    >>> import kacheryfs as kfs
+    >>> import kacheryfs as kfs, spikeinterface as si
+    >>> link = kfs.share_recording(si.generate_recording(num_channels=4, durations=[1.0]), label="example")
+    >>> kfs.load_recording(link).get_traces(start_frame=0, end_frame=100).shape
+    (100, 4)
     >>> kfs.load_recording("http://example.org/rec")
     Traceback (most recent call last):
         ...

@@ -14,7 +14,8 @@ from .layouts import BinaryLayout
 from .loading_binary import load_binary, load_binary_folder
 from .loading_folder import Folder
 from .loading_mounted import get_mountpoint
-from .remote import make_remote_recording
+from .remote import RemoteRecording, make_remote_recording
+from .remote_hdf5 import make_remote_hdf5_recording
 from .remote_nwb import RemoteNwbRecording
 from .safety import At, Node
 from .safety_building import construct, describe
@@ -47,10 +48,17 @@ class Leaves:
         layout = self._layouts.get(node.at)
         if layout is None:
             return self._load_by_class(node)
-        recording = make_remote_recording(layout, self._folder.source)
+        recording = self._load_by_layout(layout, node)
         if layout.metadata is None:
             describe(recording, node)
         return recording
+
+    def _load_by_layout(self, layout: BinaryLayout, node: Node) -> RemoteRecording:
+        if not layout.is_hdf5:
+            return make_remote_recording(layout, self._folder.source)
+        arguments = {key: value for key, value in node.kwargs.items() if not isinstance(value, InTree)}
+        stock = {"class": node.row.path, "kwargs": arguments}
+        return make_remote_hdf5_recording(layout, self._folder.source, stock)
 
     def _load_by_class(self, node: Node) -> BaseRecording:
         folder, leaf = self._folder, node.row.leaf

@@ -34,7 +34,7 @@ def get_mountpoint(settings: Settings, what: str) -> Path:
     mountpoint = find_mountpoint(settings)
     if mountpoint is None:
         raise MountError(
-            f"{what} can only be read through a mount, since its reader takes paths: run `kacheryfs mount ~/kachery`, "
-            "then load it again"
+            f"{what} can only be read through a mount, since its reader takes paths and the share doesn't tell where "
+            "the samples stand: run `kacheryfs mount ~/kachery`, then load it again"
         )
     return mountpoint

@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 def require_label(label: object) -> None:
     """Refuse what can't be called so in a link; nothing at all, or empty text, asks for the default."""
-    if label is None or label == "":
+    if label is None:
         return
     if not isinstance(label, str):
         raise InputError(f"a label is text, not a {type(label).__name__}")
-    reason = why_not_a_name(label)
+    reason = label and why_not_a_name(label)
     if reason:
-        raise InputError(f"the label {label!r} {reason}")
+        raise InputError(f"the label {label[:80]!r} {reason}")
 
 
 def share_parts(files: Mapping[Names, Part], label: str) -> str:

@@ -99,8 +99,8 @@ def _names_below(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def has_spikeinterface() -> bool:
-    """Tell whether SpikeInterface can be imported, without doing so."""
-    return importlib.util.find_spec("spikeinterface") is not None
+    """Return whether what the extra ``spikeinterface`` brings is installed: h5py reads NWB and other formats."""
+    return all(importlib.util.find_spec(name) is not None for name in ("spikeinterface", "h5py"))
 
 
 def share_recordings(path: str | os.PathLike[str], kind: Kind, settings: Settings) -> list[SharedRecording]:

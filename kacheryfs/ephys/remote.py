@@ -15,7 +15,7 @@ from spikeinterface.core import BaseRecording, BaseRecordingSegment
 from ..app.embedded import get_fetcher
 from ..errors import InputError, ProofError
 from .fields import Fields, integer, number, text
-from .layouts import MAX_COLUMNS, MAX_FRAMES, BinaryLayout
+from .layouts import MAX_COLUMNS, MAX_FRAMES, BinaryLayout, SegmentLayout
 from .metadata import MAX_METADATA_BYTES, apply_metadata, decode_metadata
 from .remote_samples import Samples
 from .remote_source import LazyFile, Source
@@ -23,7 +23,28 @@ from .remote_source import LazyFile, Source
 Array = np.ndarray[Any, Any]
 
 
-class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
+class RemoteRecording(BaseRecording):  # type: ignore[misc]
+    """A recording of samples behind links, whose metadata stand in a file of their own."""
+
+    def _take_metadata(self, metadata: Mapping[str, Any] | None) -> None:
+        if metadata is None:
+            return
+        data = get_fetcher().read_small(Source.parse(metadata).request, MAX_METADATA_BYTES)
+        known = decode_metadata(data)
+        apply_metadata(known, self)
+        if np.array_equal(known.channel_ids, self.channel_ids):
+            self._main_ids = known.channel_ids  # the same ids, in the original's dtype
+        self._time_info_modified = False  # whoever opens this anew reads the times from the same file
+
+    def to_dict(self, **options: Any) -> dict[str, Any]:
+        """Return SpikeInterface's dict, always with all properties and annotations: no file behind it has them."""
+        described: dict[str, Any] = BaseRecording.to_dict(
+            self, **{**options, "include_annotations": True, "include_properties": True}
+        )
+        return described
+
+
+class RemoteBinaryRecording(RemoteRecording):
     """Flat binary files behind links as a SpikeInterface recording.
 
     Parameters
@@ -55,17 +76,11 @@ class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         sample_type = np.dtype(dtype)
-        _check_columns(channel_ids, n_columns, columns)
+        check_columns(channel_ids, n_columns, columns)
         BaseRecording.__init__(self, sampling_frequency, list(channel_ids), sample_type)
         for segment in segments:
             self.add_recording_segment(_make_segment(segment, self, n_columns, columns))
-        if metadata is not None:
-            data = get_fetcher().read_small(Source.parse(metadata).request, MAX_METADATA_BYTES)
-            known = decode_metadata(data)
-            apply_metadata(known, self)
-            if np.array_equal(known.channel_ids, self.channel_ids):
-                self._main_ids = known.channel_ids  # the same ids, in the original's dtype
-            self._time_info_modified = False  # whoever opens this anew reads the times from the same file
+        self._take_metadata(metadata)
         self._kwargs = {
             "segments": [dict(segment) for segment in segments],
             "sampling_frequency": float(sampling_frequency),
@@ -75,13 +90,6 @@ class RemoteBinaryRecording(BaseRecording):  # type: ignore[misc]
             "columns": None if columns is None else list(columns),
             "metadata": None if metadata is None else dict(metadata),
         }
-
-    def to_dict(self, **options: Any) -> dict[str, Any]:
-        """Return SpikeInterface's dict, always with all properties and annotations: no file behind it has them."""
-        described: dict[str, Any] = BaseRecording.to_dict(
-            self, **{**options, "include_annotations": True, "include_properties": True}
-        )
-        return described
 
 
 class RemoteBinarySegment(BaseRecordingSegment):  # type: ignore[misc]
@@ -135,12 +143,13 @@ def choose_columns(
 def make_remote_recording(
     layout: BinaryLayout, get_source: Callable[[tuple[str, ...]], Source]
 ) -> RemoteBinaryRecording:
-    """Return the recording of a layout of kacheryfs.json; ``get_source`` finds its files.
+    """Return the recording of a layout of flat files; ``get_source`` finds them.
 
     ProofError where a file is too short for what the layout says.
     """
     segments: list[dict[str, object]] = []
     for segment in layout.segments:
+        assert isinstance(segment, SegmentLayout), "remote_hdf5 makes the others"
         segments.append(
             {
                 **get_source(segment.file).to_json(),
@@ -150,18 +159,23 @@ def make_remote_recording(
                 "t_start": segment.t_start_s,
             }
         )
-    return RemoteBinaryRecording(
-        segments,
-        layout.sampling_frequency_hz,
-        layout.dtype,
-        layout.channel_ids,
-        layout.n_columns,
-        layout.columns,
-        None if layout.metadata is None else get_source(layout.metadata).to_json(),
-    )
+    return RemoteBinaryRecording(segments, **arguments_of(layout, get_source))
 
 
-def _check_columns(channel_ids: Sequence[str | int], n_columns: int, columns: Sequence[int] | None) -> None:
+def arguments_of(layout: BinaryLayout, get_source: Callable[[tuple[str, ...]], Source]) -> dict[str, Any]:
+    """Return what a layout says to a remote recording besides its segments."""
+    return {
+        "sampling_frequency": layout.sampling_frequency_hz,
+        "dtype": layout.dtype,
+        "channel_ids": layout.channel_ids,
+        "n_columns": layout.n_columns,
+        "columns": layout.columns,
+        "metadata": None if layout.metadata is None else get_source(layout.metadata).to_json(),
+    }
+
+
+def check_columns(channel_ids: Sequence[str | int], n_columns: int, columns: Sequence[int] | None) -> None:
+    """Raise InputError unless there is one channel a column."""
     if not 0 < n_columns <= MAX_COLUMNS or len(channel_ids) != (n_columns if columns is None else len(columns)):
         raise InputError(f"{len(channel_ids)} channels don't fit {n_columns} columns")
     if columns is not None and not all(0 <= column < n_columns for column in columns):

@@ -63,7 +63,12 @@ class RemoteNwbRecording(NwbRecordingExtractor):  # type: ignore[misc]
 def _find_series(file: Any, what: str) -> str:
     """Return the one ElectricalSeries; SpikeInterface would look for it along all links, in circles, too."""
     found = find_groups_of_type(file, "ElectricalSeries", what)
+    if not found:
+        raise ProofError(
+            f"{what} has no ElectricalSeries: of an HDF5 format other than NWB share the recording itself, with "
+            "kacheryfs.share_recording"
+        )
     if len(found) != 1:
-        names = ", ".join(found)[:300] or "none"
+        names = ", ".join(found)[:300]
         raise ProofError(f"{what} has not one ElectricalSeries but {len(found)} ({names}): the share has to name it")
     return found[0]

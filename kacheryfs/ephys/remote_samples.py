@@ -7,9 +7,10 @@ channel stands after channel ("F") each one is read by itself, several at a time
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -24,7 +25,9 @@ N_AT_ONCE = 16
 Array = np.ndarray[Any, Any]
 
 
-class _File(Protocol):
+class File(Protocol):
+    """What is read by ``pread``, by any number of threads."""
+
     def pread_into(self, offset: int, buffer: memoryview) -> int: ...
 
 
@@ -43,7 +46,7 @@ class Samples:
         """Where the last sample ends."""
         return self.offset_bytes + self.n_frames * self.n_columns * self.dtype.itemsize
 
-    def read(self, file: _File, start: int, stop: int, columns: Sequence[int] | None) -> Array:
+    def read(self, file: File, start: int, stop: int, columns: Sequence[int] | None) -> Array:
         """Return frames ``[start, stop)`` of ``columns`` (None: all), frames × channels, in a new array."""
         start = min(max(start, 0), self.n_frames)
         stop = min(max(stop, start), self.n_frames)
@@ -55,7 +58,7 @@ class Samples:
             return frames
         return self._read_columns(file, start, stop, columns)
 
-    def _read_columns(self, file: _File, start: int, stop: int, columns: Sequence[int]) -> Array:
+    def _read_columns(self, file: File, start: int, stop: int, columns: Sequence[int]) -> Array:
         out = np.empty((stop - start, len(columns)), self.dtype)
         n_at_once = max(1, CHUNK_BYTES // (self.n_columns * self.dtype.itemsize))
         for first in range(start, stop, n_at_once):
@@ -65,25 +68,16 @@ class Samples:
             out[first - start : last - start] = frames[:, columns]
         return out
 
-    def _read_channels(self, file: _File, start: int, stop: int, columns: Sequence[int]) -> Array:
+    def _read_channels(self, file: File, start: int, stop: int, columns: Sequence[int]) -> Array:
         out = np.empty((len(columns), stop - start), self.dtype)
         if len(columns) < 2:
             for row, column in zip(out, columns, strict=True):
                 self._fill(file, self._sample_at(column, start), row)
             return out.T
-        is_over = threading.Event()
-
-        def fill(row: Array, column: int) -> None:
-            if not is_over.is_set():
-                self._fill(file, self._sample_at(column, start), row)
-
-        pool = ThreadPoolExecutor(min(N_AT_ONCE, len(columns)), "kacheryfs channel")
-        try:
-            for _ in pool.map(fill, out, columns):
-                pass
-        finally:
-            is_over.set()
-            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C, or the first error, waits for no other channel
+        run_at_once(
+            partial(self._fill, file, self._sample_at(column, start), row)
+            for row, column in zip(out, columns, strict=True)
+        )
         return out.T
 
     def _frame_at(self, frame: int) -> int:
@@ -92,7 +86,7 @@ class Samples:
     def _sample_at(self, column: int, frame: int) -> int:
         return self.offset_bytes + (column * self.n_frames + frame) * self.dtype.itemsize
 
-    def _fill(self, file: _File, offset: int, array: Array) -> None:
+    def _fill(self, file: File, offset: int, array: Array) -> None:
         if not array.size:
             return
         with memoryview(array.data).cast("B") as view:
@@ -100,3 +94,20 @@ class Samples:
                 piece = view[first : first + CHUNK_BYTES]
                 if file.pread_into(offset + first, piece) != len(piece):
                     raise ProofError("a file of the recording is shorter than its description says")
+
+
+def run_at_once(reads: Iterable[Callable[[], object]]) -> None:
+    """Do some reads, ``N_AT_ONCE`` of them under way together; the first that fails ends it."""
+    is_over = threading.Event()
+
+    def run(read: Callable[[], object]) -> None:
+        if not is_over.is_set():
+            read()
+
+    pool = ThreadPoolExecutor(N_AT_ONCE, "kacheryfs channel")
+    try:
+        for _ in pool.map(run, reads):
+            pass
+    finally:
+        is_over.set()
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C, or the first error, waits for no other channel

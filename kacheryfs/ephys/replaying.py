@@ -92,7 +92,8 @@ class Replay:
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
             raise InputError(
-                f"{self._what} could not be opened anew from its description: {_one_line(answer['error'])}"
+                f"{self._what} could not be opened anew from its description (save it with recording.save(folder=…), "
+                f"and share what that returns): {_one_line(answer['error'])}"
             )
         return answer
 

@@ -19,7 +19,7 @@ class Leaf(Enum):
     MOUNTED = "mounted"
     """By SpikeInterface's class itself, from a path of the mount, unless kacheryfs.json tells the layout."""
     MOUNTED_HDF5 = "mounted hdf5"
-    """The same, once its HDF5 file was found to refer to nothing outside of itself."""
+    """The same, once its HDF5 file was found to refer to nothing outside of itself; by layout, h5py alone reads it."""
     LAYOUT = "layout"
     """Only by the layout in kacheryfs.json: the class itself is never made of what a stranger sent."""
 

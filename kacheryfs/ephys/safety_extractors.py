@@ -49,10 +49,8 @@ _BINARY: dict[str, Kind] = {
 }
 _NWB: dict[str, Kind] = {
     "file_path": file,
-    "electrical_series_path": word,
     "load_time_vector": flag,
     "samples_for_rate_estimation": whole,
-    "load_channel_properties": flag,
     "use_pynwb": flag,
     "stream_mode": _remote,
     "stream_cache_path": _remote,
@@ -84,7 +82,19 @@ EXTRACTORS = index(
         {"folder_path": folder, "storage_options": _remote, "load_compression_ratio": flag},
         leaf=Leaf.ZARR,
     ),
-    ClassRow(f"{_EXTRACTORS}.nwbextractors", "NwbRecordingExtractor", _NWB, leaf=Leaf.NWB),
+    ClassRow(
+        f"{_EXTRACTORS}.nwbextractors",
+        "NwbRecordingExtractor",
+        {**_NWB, "electrical_series_path": word, "load_channel_properties": flag},
+        leaf=Leaf.NWB,
+    ),
+    ClassRow(
+        f"{_EXTRACTORS}.nwbextractors",
+        "NwbTimeSeriesExtractor",
+        {**_NWB, "timeseries_path": word},
+        leaf=Leaf.LAYOUT,
+        note="its reader follows the links in a file, in circles, too",
+    ),
     ClassRow(
         f"{_EXTRACTORS}.mdaextractors",
         "MdaRecordingExtractor",

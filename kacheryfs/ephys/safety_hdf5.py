@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -78,8 +79,15 @@ def walk_objects(file: h5py.File, what: str) -> Iterator[tuple[str, Any]]:
 
     A file may be a maze: groups inside of themselves, or under millions of names.
     """
-    try:
+    with reading(what):
         yield from _walk(h5py.h5o.open(file.id, b"/"), what)
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Make what h5py says of a damaged file a ProofError; errors of whoever gives the bytes pass."""
+    try:
+        yield
     except KacheryError:
         raise
     except _DAMAGE as exc:

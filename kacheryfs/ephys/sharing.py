@@ -22,13 +22,14 @@ from ..core.model import Sha1
 from ..core.tree import FileEntry
 from ..errors import InputError, KacheryError, ProofError
 from ..store.composing import Names, Part, build_tree, compose
-from .describing import encode_description
+from .describing import decode_description, encode_description
 from .layouts import DESCRIPTION_FILE, RECORDING_FILE, BinaryLayout, RecordingDescription, TreePath
 from .made import require_label, say_left_out
 from .metadata import encode_metadata, find_left_out, metadata_of
 from .replay_child import sample_traces
 from .replaying import Replay, Samples, are_equal
 from .safety import parse_description
+from .safety_classes import Leaf as LeafKind
 from .sharing_files import look_at
 from .sharing_json import Description, Leaf, describe, find_leaves, is_of_spikeinterface, reads_links
 from .sharing_layouts import find_layout
@@ -160,18 +161,26 @@ def _draft(recording: Any, description: Description, replay: Replay, what: str) 
 
 
 def _say_what_needs_mount(files: Mapping[Names, Part], what: str) -> None:
-    """Say on stderr if ``load_recording`` will refuse the recording: its table of harmless steps may lack one."""
-    description = files[(RECORDING_FILE,)]
+    """Say on stderr if ``load_recording`` will refuse the recording, or read it through a mount alone."""
+    description, about = files[(RECORDING_FILE,)], files[(DESCRIPTION_FILE,)]
     assert isinstance(description, bytes)
+    assert isinstance(about, bytes)
     nothing = FileEntry(0, Sha1.of(b""))
+    told = {layout.at for layout in decode_description(about).binary}
     try:
-        parse_description(description, build_tree(dict.fromkeys(files, nothing)))
+        top = parse_description(description, build_tree(dict.fromkeys(files, nothing)))
     except ProofError as exc:
-        print(
-            f"kacheryfs: load_recording will refuse {what} ({exc}); stock SpikeInterface loads it from a mount",
-            file=sys.stderr,
-            flush=True,
-        )
+        _say(f"load_recording will refuse {what} ({exc}); stock SpikeInterface loads it from a mount")
+        return
+    for row in {node.row.path: node.row for node in top.walk() if node.at not in told}.values():
+        if row.leaf is LeafKind.LAYOUT:
+            _say(f"load_recording will refuse {what}, as {row.note}; stock SpikeInterface loads it from a mount")
+        elif row.leaf in (LeafKind.MOUNTED, LeafKind.MOUNTED_HDF5):
+            _say(f"load_recording will need a mount for {what}: {row.name} alone can make samples of its files")
+
+
+def _say(text: str) -> None:
+    print(f"kacheryfs: {text}", file=sys.stderr, flush=True)
 
 
 def _descriptions(description: Description, leaves: Sequence[Leaf]) -> list[Description]:

@@ -17,6 +17,7 @@ from spikeinterface.core import BaseRecording
 from spikeinterface.core.base import BaseExtractor
 from spikeinterface.core.core_tools import SIJsonEncoder, is_dict_extractor
 
+from .safety_extractors import EXTRACTORS
 from .scrubbing import scrub
 
 MAX_TIMES = 1_000_000
@@ -93,6 +94,8 @@ def _with_drawn(recording: Any, value: Description) -> Description:
         times = [segment.get_times_kwargs() for segment in recording.segments]
         return {**value, "kwargs": kwargs, "times_kwargs": times}  # no file behind it tells them
     name = type(recording).__name__
+    if name == "BiocamRecordingExtractor":  # SpikeInterface 0.105 forgets it, and can't read such a file without
+        kwargs["fill_gaps_strategy"] = recording.neo_reader._fill_gaps_strategy
     if name not in _DRAWING or not recording.segments:
         return {**value, "kwargs": kwargs}
     segment = recording.segments[0]
@@ -110,7 +113,9 @@ class _TimesBudget:
 def _clean(value: Description, budget: _TimesBudget) -> Description:
     """Return an extractor's description with what JSON can say of it, and of those that it is made of."""
     cleaned = dict(value)
-    cleaned["kwargs"] = {name: _clean_argument(each, budget) for name, each in value["kwargs"].items()}
+    kwargs = {name: _clean_argument(each, budget) for name, each in value["kwargs"].items()}
+    row = EXTRACTORS.get(value["class"])
+    cleaned["kwargs"] = kwargs if row is None else {**kwargs, **row.forced}
     cleaned["annotations"] = {
         key: scrub(each) for key, each in value["annotations"].items() if _to_json(each) is not None
     }

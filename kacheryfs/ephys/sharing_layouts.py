@@ -1,17 +1,20 @@
-"""The layout of a leaf's flat binary files, found out and then proven: its samples are read back and compared."""
+"""The layout of a leaf's files, found out and then proven: its samples are read back and compared."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from spikeinterface.core.binaryrecordingextractor import BinaryRecordingSegment
 
+from ..errors import KacheryError
 from .layouts import BinaryLayout, SegmentLayout, TreePath
+from .remote_samples import Samples
 from .replay_child import sample_spans
+from .sharing_hdf5 import Datasets, LocalFile, find_datasets
 from .sharing_json import Leaf
 
 Array = np.ndarray[Any, Any]
@@ -30,55 +33,56 @@ class _Flat:
     order: Literal["C", "F"]
     columns: tuple[int, ...] | None
 
-    def read(self, start: int, stop: int) -> Array:
-        """Return frames ``[start, stop)`` of the leaf's channels."""
-        with open(self.path, "rb") as file:
-            if self.order == "C":
-                frame_bytes = self.n_columns * self.dtype.itemsize
-                data = os.pread(file.fileno(), (stop - start) * frame_bytes, self.offset_bytes + start * frame_bytes)
-                samples = np.frombuffer(data, self.dtype).reshape(stop - start, self.n_columns)
-            else:
-                samples = np.stack(list(self._read_columns(file.fileno(), start, stop)), axis=1)
-        return samples if self.columns is None else samples[:, self.columns]
+    @property
+    def is_read_whole(self) -> bool:
+        """SpikeInterface 0.105 reads a file by channel right only as a whole (a map)."""
+        return self.order == "F"
 
-    def _read_columns(self, fd: int, start: int, stop: int) -> Iterator[Array]:
-        for column in range(self.n_columns):
-            first = self.offset_bytes + (column * self.n_frames + start) * self.dtype.itemsize
-            yield np.frombuffer(os.pread(fd, (stop - start) * self.dtype.itemsize, first), self.dtype)
+    def read_spans(self, spans: Iterable[tuple[int, int]]) -> Iterator[Array]:
+        """Yield frames ``[start, stop)`` of the leaf's channels, read as the loader will; KacheryError if it can't."""
+        samples = Samples(self.dtype, self.n_columns, self.n_frames, self.offset_bytes, self.order)
+        with LocalFile(self.path) as file:
+            for start, stop in spans:
+                yield samples.read(file, start, stop, self.columns)
+
+    def in_tree(self, file: TreePath, t_start_s: float | None) -> SegmentLayout:
+        """Return what kacheryfs.json says of it."""
+        return SegmentLayout(file, self.offset_bytes, self.n_frames, self.order, t_start_s)
 
 
 def find_layout(leaf: Leaf, named: Mapping[str, TreePath]) -> BinaryLayout | None:
-    """Return the layout of a leaf whose samples lie flat in files of the tree; ``named`` has their real paths.
+    """Return the layout of a leaf whose samples stand in files of the tree; ``named`` has their real paths.
 
-    None where they don't, or where what is read by the layout isn't what the extractor gives.
+    None where they stand nowhere as they are, or where what is read by the layout isn't what the extractor gives.
     """
     recording = leaf.extractor
     try:
-        flats = list(_find_flats(recording))
-        is_right = len(flats) == recording.get_num_segments() > 0 and all(
-            _is_right(flat, recording, index) for index, flat in enumerate(flats)
+        found: list[_Flat | Datasets] = [*_find_flats(recording), *find_datasets(recording)]
+        is_right = len(found) == recording.get_num_segments() > 0 and all(
+            _is_right(each, recording, index) for index, each in enumerate(found)
         )
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError):
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, OSError, KacheryError):
         return None  # an extractor of another build, or a file of another shape: then it is read through the extractor
-    files = [named.get(os.path.realpath(flat.path)) for flat in flats]
-    if not is_right or len({(flat.dtype, flat.n_columns, flat.columns) for flat in flats}) != 1:
+    files = [named.get(os.path.realpath(each.path)) for each in found]
+    if not is_right or len({(each.dtype, each.n_columns, each.columns) for each in found}) != 1:
         return None
-    segments = [
-        SegmentLayout(file, flat.offset_bytes, flat.n_frames, flat.order, _t_start(recording.segments[index]))
-        for index, (file, flat) in enumerate(zip(files, flats, strict=True))
+    segments: Any = tuple(
+        each.in_tree(file, _t_start(recording.segments[index]))
+        for index, (file, each) in enumerate(zip(files, found, strict=True))
         if file is not None
-    ]
-    if len(segments) != len(flats):
-        return None
-    first = flats[0]
+    )
+    return _layout(leaf, found[0], segments) if len(segments) == len(found) else None
+
+
+def _layout(leaf: Leaf, first: _Flat | Datasets, segments: Any) -> BinaryLayout:
     return BinaryLayout(
         leaf.at,
-        float(recording.sampling_frequency),
+        float(leaf.extractor.sampling_frequency),
         first.dtype.newbyteorder("<").str if first.dtype.byteorder != ">" else first.dtype.str,
-        tuple(np.asarray(recording.channel_ids).tolist()),
+        tuple(np.asarray(leaf.extractor.channel_ids).tolist()),
         first.n_columns,
         first.columns,
-        tuple(segments),
+        segments,
     )
 
 
@@ -87,21 +91,20 @@ def _t_start(segment: Any) -> float | None:
     return None if t_start_s is None else float(t_start_s)
 
 
-def _is_right(flat: _Flat, recording: Any, segment_index: int) -> bool:
+def _is_right(found: _Flat | Datasets, recording: Any, segment_index: int) -> bool:
     n_frames = recording.get_num_samples(segment_index)
     ids = np.asarray(recording.channel_ids)
-    if flat.n_frames != n_frames or flat.dtype.kind not in _KINDS or ids.dtype.kind not in "iuU":
+    if found.n_frames != n_frames or found.dtype.kind not in _KINDS or ids.dtype.kind not in "iuU":
         return False
-    for start, stop in sample_spans(n_frames):
-        traces = _read(recording, segment_index, start, stop, is_whole=flat.order == "F")
-        samples = flat.read(start, stop)
+    spans = sample_spans(n_frames)
+    for (start, stop), samples in zip(spans, found.read_spans(spans), strict=True):
+        traces = _read(recording, segment_index, start, stop, is_whole=found.is_read_whole)
         if samples.dtype != traces.dtype or samples.shape != traces.shape or samples.tobytes() != traces.tobytes():
             return False
     return True
 
 
 def _read(recording: Any, segment_index: int, start: int, stop: int, *, is_whole: bool) -> Array:
-    """Return what the extractor gives; SpikeInterface 0.105 reads a file by channel right only as a whole (a map)."""
     if is_whole:
         traces: Array = recording.get_traces(segment_index=segment_index)[start:stop]
         return traces

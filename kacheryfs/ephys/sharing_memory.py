@@ -29,10 +29,11 @@ _CHUNK_BYTES = 64 * 1024 * 1024
 def save_recording(recording: Any, data_dir: Path, what: str) -> Any:
     """Write a recording as SpikeInterface's binary folder, if it isn't there, and return it as read from there.
 
-    Says on stderr where. InputError: it can't be read, or the disk has no room for it.
+    Says on stderr where. InputError: it can't be read, has nothing to save, or the disk has no room for it.
     """
     import spikeinterface
 
+    _require_samples(recording, what)
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     n_bytes = sum(_segment_bytes(recording, index) for index in range(recording.get_num_segments()))
     folder = data_dir / FOLDER / _digest(recording).hex[:32] / NAME
@@ -71,6 +72,20 @@ def _chunks(recording: Any, segment_index: int) -> Iterator[Any]:
     for start in range(0, n_frames, step):
         stop = min(start + step, n_frames)
         yield recording.get_traces(segment_index=segment_index, start_frame=start, end_frame=stop)
+
+
+def _require_samples(recording: Any, what: str) -> None:
+    """Refuse what SpikeInterface can't save: it maps each segment's file, and an empty one can't be mapped."""
+    empty = [index for index in range(recording.get_num_segments()) if not _segment_bytes(recording, index)]
+    if not recording.get_num_channels():
+        raise InputError(f"{what} has no channels: there is nothing to share")
+    if len(empty) == recording.get_num_segments():
+        raise InputError(f"{what} has no frames: there is nothing to share")
+    if empty:
+        raise InputError(
+            f"{what} lives in memory, and its segment {empty[0]} has no frames, so that SpikeInterface can't save it: "
+            "share the others, recording.select_segments([…])"
+        )
 
 
 def _require_space(folder: Path, n_bytes: int, what: str) -> None:

@@ -18,11 +18,14 @@ from ..core.link import parse_link
 from ..core.request import FileRequest
 from ..core.tree import FileEntry, Tree
 from ..errors import InputError
-from .layouts import BinaryLayout, SegmentLayout, TreePath
+from .describing import take_place
+from .fields import Fields
+from .layouts import BinaryLayout, Hdf5Segment, SegmentLayout, TreePath
 from .remote_source import Source
 from .sharing_json import Description, Leaf, reads_links
 
 FOLDER = "linked"
+_SOURCE = ("link", "size_bytes")
 _CORE = "spikeinterface.core"
 _OTHERWISE = (
     "this recording reads from a link in a way that stock SpikeInterface can't: pass that link on, or save the "
@@ -98,10 +101,29 @@ def _from_nwb(value: Description, leaf: Leaf, linked: Linked) -> Description:
     return _described(value, name, {"file_path": "/".join(names), **kwargs})
 
 
+def _from_hdf5(value: Description, leaf: Leaf, linked: Linked) -> Description:
+    """Put the format's own extractor in place, which was told of in the share that this was loaded from."""
+    kwargs = value["kwargs"]
+    files = [linked.add_file({key: each[key] for key in _SOURCE if key in each}, "h5") for each in kwargs["segments"]]
+    names = {names for names, _ in files}
+    if kwargs["stock"] is None or len(names) != 1:
+        raise InputError(_OTHERWISE)
+    segments = tuple(
+        Hdf5Segment(file, take_place(Fields.of(dict(each), "a segment")), each["t_start"])
+        for (file, _), each in zip(files, kwargs["segments"], strict=True)
+    )
+    columns = None if kwargs["columns"] is None else tuple(kwargs["columns"])
+    about = (kwargs["sampling_frequency"], kwargs["dtype"], tuple(kwargs["channel_ids"]), kwargs["n_columns"], columns)
+    linked.layouts.append(BinaryLayout(leaf.at, *about, segments))
+    path = "/".join(names.pop())
+    return _described(value, kwargs["stock"]["class"], {**kwargs["stock"]["kwargs"], "file_path": path})
+
+
 def _from_binary(value: Description, leaf: Leaf, linked: Linked) -> Description:
     """Put a binary extractor of all columns in place, and a slice of channels over it where some are not read."""
     layout = _layout(value["kwargs"], leaf, linked)
-    first, *_ = layout.segments
+    first = layout.segments[0]
+    assert isinstance(first, SegmentLayout)
     kwargs = {
         "file_paths": ["/".join(segment.file) for segment in layout.segments],
         "sampling_frequency": layout.sampling_frequency_hz,
@@ -126,7 +148,7 @@ def _from_binary(value: Description, leaf: Leaf, linked: Linked) -> Description:
 def _layout(kwargs: dict[str, Any], leaf: Leaf, linked: Linked) -> BinaryLayout:
     segments = []
     for segment in kwargs["segments"]:
-        names, entry = linked.add_file({key: segment[key] for key in ("link", "size_bytes") if key in segment}, "bin")
+        names, entry = linked.add_file({key: segment[key] for key in _SOURCE if key in segment}, "bin")
         taken = SegmentLayout(names, segment["offset_bytes"], segment["n_frames"], segment["order"], segment["t_start"])
         segments.append(taken)
         _require_plain(taken, entry, segments[0], kwargs)
@@ -162,4 +184,5 @@ _MAKERS = {
     "RemoteBinaryRecording": _from_binary,
     "RemoteZarrRecording": _from_zarr,
     "RemoteNwbRecording": _from_nwb,
+    "RemoteHdf5Recording": _from_hdf5,
 }
