@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .core.quantities import (
     Address,
+    ByteRate,
+    CacheSize,
     format_duration,
     format_size,
     parse_address,
+    parse_cache_size,
+    parse_count,
     parse_duration_s,
     parse_fraction,
+    parse_rate,
     parse_size_bytes,
     parse_timeout_s,
     parse_yes_no,
@@ -37,10 +42,14 @@ else:
 PREFIX = "KACHERYFS_"
 ROOT_VARIABLE = "KACHERYFS_DIR"
 CONFIG_FILE = "config.toml"
+SECRET_FILE = "secret"
 DEFAULT_PORT = 27180
 """Fixed, so that a peer's URL survives its restart; below Linux's ephemeral ports, which begin at 32768."""
+_FLAG = "flag"
 MAX_CONFIG_BYTES = 1024 * 1024
 LOG_LEVELS = ("debug", "info", "warning", "error")
+ACCESSES = ("everybody", "local", "secret")
+"""Who may ask: anybody who reaches us; who is in a network of this machine's or a private one; who knows the secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +57,20 @@ class Settings:
     """Every setting; ``sources`` says of each, by its name in ``config.toml``, where it came from."""
 
     listen: Address
+    upload_limit: ByteRate
+    download_limit: ByteRate
+    max_connections: int
+    access: str
+    secret_file: Path
     read_timeout_s: float
     lookup_timeout_s: float
     negative_ttl_s: float
     whole_file_limit_bytes: int
     readahead_bytes: int
+    cache_size: CacheSize
     min_free_fraction: float
     require_manifest: bool
+    offline: bool
     log_level: str
     store_dir: Path
     data_dir: Path
@@ -65,6 +81,10 @@ class Settings:
     def rows(self) -> list[SettingRow]:
         """Return every setting for ``kacheryfs config``, in the order in which they are documented."""
         return [known.row(name, getattr(self, known.field), self.sources[name]) for name, known in KNOWN.items()]
+
+    def flags_as_variables(self) -> dict[str, str]:
+        """Return the variables by which another process of ours gets what flags have changed here."""
+        return {PREFIX + row.name.upper(): str(row.value) for row in self.rows() if row.source == _FLAG}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +98,20 @@ class SettingRow:
     help: str
 
 
-def _parse_log_level(value: object) -> str:
-    if value not in LOG_LEVELS:
-        raise ValueError(f"expected one of {', '.join(LOG_LEVELS)}")
-    return str(value)
+def _parse_word(words: Sequence[str]) -> Callable[[object], str]:
+    def parse(value: object) -> str:
+        if value not in words:
+            raise ValueError(f"expected one of {', '.join(words)}")
+        return str(value)
+
+    return parse
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
     field: str
     parse: Callable[[object], Any] | None
-    """None for a folder, which is read relative to where its setting stands."""
+    """None for a folder or a file, which is read relative to where its setting stands."""
     default: object
     help: str
 
@@ -108,6 +131,11 @@ def _known_folder(name: str, help_: str) -> _Known:
 
 KNOWN: Mapping[str, _Known] = {
     "listen": _Known("listen", parse_address, f"127.0.0.1:{DEFAULT_PORT}", "where `serve` answers peers"),
+    "upload_limit": _Known("upload_limit", parse_rate, "none", "what is sent to all peers together, such as 10 MB/s"),
+    "download_limit": _Known("download_limit", parse_rate, "none", "what is received of files from all peers together"),
+    "max_connections": _Known("max_connections", parse_count, 256, "of peers, at once; half of them from one address"),
+    "access": _Known("access", _parse_word(ACCESSES), "everybody", "who is answered: everybody, local, or secret"),
+    "secret_file": _Known("secret_file", None, None, "what peers must know where access is secret, a secret a line"),
     "read_timeout": _Known("read_timeout_s", parse_timeout_s, "300 s", "how long a read waits for a peer before EIO"),
     "lookup_timeout": _Known("lookup_timeout_s", parse_timeout_s, "5 s", "how long opening a name waits for peers"),
     "negative_ttl": _Known("negative_ttl_s", parse_duration_s, "2 s", "how long 'nobody has it' is remembered"),
@@ -115,9 +143,13 @@ KNOWN: Mapping[str, _Known] = {
         "whole_file_limit_bytes", parse_size_bytes, "64 MiB", "files up to this are proven whole where no manifest is"
     ),
     "readahead": _Known("readahead_bytes", parse_size_bytes, "16 MiB", "how far to fetch ahead of a sequential reader"),
+    "cache_size": _Known(
+        "cache_size", parse_cache_size, "auto", "the store's bound on disk; auto: half of what was free at first start"
+    ),
     "min_free_fraction": _Known("min_free_fraction", parse_fraction, "5 %", "share of the disk that the store leaves"),
     "require_manifest": _Known("require_manifest", parse_yes_no, False, "refuse names that carry no manifest"),
-    "log_level": _Known("log_level", _parse_log_level, "info", "from which level on to log"),
+    "offline": _Known("offline", parse_yes_no, False, "ask no peer: what isn't here fails at once"),
+    "log_level": _Known("log_level", _parse_word(LOG_LEVELS), "info", "from which level on to log"),
     "store_dir": _known_folder("store_dir", "fetched and verified blocks"),
     "data_dir": _known_folder("data_dir", "the catalog of what is shared, and the list of peers"),
     "runtime_dir": _known_folder("runtime_dir", "sockets of running mounts; mode 0700"),
@@ -159,7 +191,9 @@ def resolve_settings(
         values[name], sources[name] = value, variable
     for name, value in flags.items():
         if value is not None:
-            values[name], sources[name] = _parse(name, value, "flag", machine.home, machine.current), "flag"
+            values[name], sources[name] = _parse(name, value, _FLAG, machine.home, machine.current), _FLAG
+    if sources["secret_file"] == "default":
+        values["secret_file"] = values["config_dir"] / SECRET_FILE
     return Settings(**{known.field: values[name] for name, known in KNOWN.items()}, sources=sources)
 
 
@@ -191,6 +225,7 @@ def _defaults(environ: Mapping[str, str], machine: Machine) -> tuple[dict[str, A
     root = environ.get(ROOT_VARIABLE)
     folders = folders_below(_parse_root(root, machine)) if root else xdg_folders(environ, machine)
     values = {name: known.parse(known.default) for name, known in KNOWN.items() if known.parse}
+    values["secret_file"] = None
     sources = dict.fromkeys(values, "default") | dict.fromkeys(folders, ROOT_VARIABLE if root else "default")
     return values | folders, sources
 

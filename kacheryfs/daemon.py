@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from .errors import KacheryError
+
+log = logging.getLogger(__name__)
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
 """A log over this is put aside (``.1``) when the next run begins."""
 MAX_WORD_BYTES = 64 * 1024
+HOME = Path(__file__).parent.parent
+"""Where a process of ours starts: -m puts the current folder first on the path, and the user's may hold a trio.py."""
 
 
 class BackgroundError(KacheryError):
@@ -38,8 +43,9 @@ class ReadyPipe:
         if fd is not None:
             os.set_inheritable(fd, False)  # fusermount3 must not hold it open
 
-    def tell_ready(self) -> None:
-        self._tell({"ready": True})
+    def tell_ready(self, *lines: str) -> None:
+        """Say that all is well, with what the person at the terminal shall read."""
+        self._tell({"ready": True, "lines": lines})
 
     def tell_failed(self, message: str, exit_code: int) -> None:
         self._tell({"ready": False, "message": message, "exit_code": exit_code})
@@ -52,8 +58,28 @@ class ReadyPipe:
             pipe.write(json.dumps(word).encode())
 
 
-def run_in_background(arguments: Sequence[str], log_path: Path) -> int:
-    """Start ``kacheryfs ARGUMENTS --ready-fd N`` and wait for its word; returns its pid, else BackgroundError."""
+def tell_service_manager() -> None:
+    """Tell systemd, where it started us, that we can be used (sd_notify(3)); children of ours shall not."""
+    address = os.environ.pop("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.sendto(b"READY=1", "\0" + address[1:] if address.startswith("@") else address)
+    except OSError as exc:
+        log.warning("systemd can't be told that the service is ready: %s", exc.strerror)
+
+
+def find_journal() -> str | None:
+    """Return how to read our log where systemd's journal takes it (JOURNAL_STREAM in systemd.exec(5)), else None."""
+    stderr = os.fstat(2)
+    if os.environ.get("JOURNAL_STREAM") != f"{stderr.st_dev}:{stderr.st_ino}":
+        return None
+    return f"journalctl --user _PID={os.getpid()}"
+
+
+def run_in_background(arguments: Sequence[str], log_path: Path) -> list[str]:
+    """Start ``kacheryfs ARGUMENTS --ready-fd N`` and wait; returns the lines that it told, else BackgroundError."""
     read_fd, write_fd = os.pipe()
     with os.fdopen(read_fd, "rb") as pipe:
         try:
@@ -65,26 +91,27 @@ def run_in_background(arguments: Sequence[str], log_path: Path) -> int:
         except KeyboardInterrupt:
             process.terminate()
             raise
-    if not _is_ready(word):
+    try:
+        lines = read_word(word, f"the process in the background ended early; its log: {log_path}")
+    except BackgroundError:
         process.wait()
-        _raise_failure(word, log_path)
+        raise
     process.returncode = 0  # it goes on without us: nobody waits for it
-    return process.pid
+    return lines
 
 
 def _start(arguments: Sequence[str], log_path: Path, ready_fd: int) -> subprocess.Popen[bytes]:
     _put_aside(log_path)
     with open(log_path, "ab", opener=_open_private) as log:
         return subprocess.Popen(
-            [sys.executable, "-m", __package__, *arguments],
+            command_of(arguments),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             pass_fds=(ready_fd,),
             start_new_session=True,
-            # Where the package lies: -m puts the current folder first on the path, and the user's may hold a trio.py.
-            cwd=Path(__file__).parent.parent,
-            env=_absolute_environment(os.environ),
+            cwd=HOME,
+            env=absolute_environment(os.environ),
         )
 
 
@@ -98,20 +125,26 @@ def _put_aside(log_path: Path) -> None:
         log_path.replace(log_path.with_name(log_path.name + ".1"))
 
 
-def _absolute_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Make relative folders in the environment hold in another working directory too."""
+def absolute_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Make relative folders and files in the environment hold in another working directory too."""
     return {
-        name: os.path.abspath(value) if value and name.startswith("KACHERYFS_") and name.endswith("DIR") else value
+        name: os.path.abspath(value)
+        if value and name.startswith("KACHERYFS_") and name.endswith(("DIR", "FILE"))
+        else value
         for name, value in environ.items()
     }
 
 
-def _is_ready(word: bytes) -> bool:
-    return bool(word) and bool(json.loads(word)["ready"])
+def command_of(arguments: Sequence[str]) -> list[str]:
+    """Return the command line of another process of ours, to be run in ``HOME``."""
+    return [sys.executable, "-m", __package__, *arguments]
 
 
-def _raise_failure(word: bytes, log_path: Path) -> NoReturn:
+def read_word(word: bytes, why_none: str) -> list[str]:
+    """Return the lines that a process told by its ReadyPipe, else BackgroundError (``why_none`` if it told nothing)."""
     if not word:
-        raise BackgroundError(f"the process in the background ended early; its log: {log_path}", 8)
+        raise BackgroundError(why_none, 8)
     answer = json.loads(word)
-    raise BackgroundError(answer["message"], answer["exit_code"])
+    if not answer["ready"]:
+        raise BackgroundError(answer["message"], answer["exit_code"])
+    return list(answer["lines"])

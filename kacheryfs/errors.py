@@ -49,6 +49,12 @@ class UnreachableError(KacheryError):
     is_retryable = True
 
 
+class OfflineError(UnreachableError):
+    """It is not here, and nobody is asked: ``offline`` is set."""
+
+    log_level = logging.INFO
+
+
 class TimedOutError(KacheryError):
     """No peer could serve a read within its deadline."""
 
@@ -135,3 +141,9 @@ class MountError(KacheryError):
     """The mount could not be made, reached or removed."""
 
     exit_code = 8
+
+
+class ServiceError(KacheryError):
+    """systemd is missing, or refused."""
+
+    exit_code = 9

@@ -5,9 +5,10 @@ Imports stand where they are needed: `kacheryfs shares` doesn't pay for the engi
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..config import Settings
@@ -16,6 +17,7 @@ from ..folders import make_private_folder
 if TYPE_CHECKING:
     from ..fetch.engine import Engine, EngineLimits
     from ..peers.discovery import PeerList
+    from ..peers.kept_secrets import KeptSecrets
     from ..peers.peer import Peer
     from ..serve.local import LocalSource
     from ..store.blocks import Store
@@ -34,7 +36,17 @@ def open_store(settings: Settings) -> Store:
     """Open the folder of verified blocks; StoreError."""
     from ..store.blocks import Store
 
-    return Store(settings.store_dir, min_free_fraction=settings.min_free_fraction)
+    return Store(settings.store_dir, min_free_fraction=settings.min_free_fraction, cache_size=settings.cache_size)
+
+
+@contextmanager
+def store_of(settings: Settings) -> Iterator[Store]:
+    """Open the store for the length of the block; StoreError."""
+    store = open_store(settings)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def open_peer_list(settings: Settings) -> PeerList:
@@ -58,6 +70,13 @@ def open_source(settings: Settings) -> LocalSource:
     return LocalSource(open_catalog(settings), open_store(settings))
 
 
+def our_peer_id(settings: Settings) -> bytes:
+    """Return who we are to other peers; ConfigError."""
+    from ..peers.identity import keep_peer_id
+
+    return keep_peer_id(settings.data_dir)
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """A running engine, with what it works on."""
@@ -68,15 +87,20 @@ class Parts:
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings, extra_peers: Sequence[str] = ()) -> AsyncIterator[Parts]:
-    """Run an engine that asks the kept peers, and ``extra_peers`` (URLs) this time."""
+async def open_parts(
+    settings: Settings, extra_peers: Sequence[str] = (), *, is_served: bool = False
+) -> AsyncIterator[Parts]:
+    """Run an engine that asks the kept peers, and ``extra_peers`` (URLs) this time.
+
+    ``is_served``: somebody answers peers from its store meanwhile, so that it may be relied on by those who read along.
+    """
     from ..fetch.engine import open_engine
 
-    peers = [make_peer(url) for url in peer_urls(settings, extra_peers)]
+    peers = make_peers(settings, extra_peers)
     with open_catalog(settings) as catalog:
         store = open_store(settings)
         try:
-            async with open_engine(store, catalog, engine_limits(settings)) as engine:
+            async with open_engine(store, catalog, engine_limits(settings, is_served=is_served)) as engine:
                 for peer in peers:
                     engine.add_peer(peer)
                 yield Parts(catalog, store, engine)
@@ -91,7 +115,7 @@ async def open_engine(settings: Settings, extra_peers: Sequence[str] = ()) -> As
         yield parts.engine
 
 
-def engine_limits(settings: Settings) -> EngineLimits:
+def engine_limits(settings: Settings, *, is_served: bool = False) -> EngineLimits:
     """Return the settings that the engine obeys."""
     from ..fetch.engine import EngineLimits
 
@@ -101,19 +125,36 @@ def engine_limits(settings: Settings) -> EngineLimits:
         whole_file_limit_bytes=settings.whole_file_limit_bytes,
         readahead_bytes=settings.readahead_bytes,
         require_manifest=settings.require_manifest,
+        download_bytes_per_s=settings.download_limit.bytes_per_s,
+        is_offline=settings.offline,
+        peer_id=our_peer_id(settings) if is_served else None,
     )
 
 
 def peer_urls(settings: Settings, extra_peers: Sequence[str] = ()) -> list[str]:
     """Return the peers that are asked, each once, however its URL is written."""
-    return list(dict.fromkeys(make_peer(url).url for url in [*open_peer_list(settings).urls(), *extra_peers]))
+    from ..peers.address import parse_peer_url
+
+    return list(dict.fromkeys(str(parse_peer_url(url)) for url in [*open_peer_list(settings).urls(), *extra_peers]))
 
 
-def make_peer(url: str) -> Peer:
+def make_peers(settings: Settings, extra_peers: Sequence[str] = ()) -> list[Peer]:
+    """Return the peers that are asked, not connected yet."""
+    return [make_peer(settings, url) for url in peer_urls(settings, extra_peers)]
+
+
+def make_peer(settings: Settings, url: str) -> Peer:
     """Return the peer at ``url``, not connected yet; InputError for what is no URL of one."""
     from ..peers.client import HttpPeer
 
-    return HttpPeer(url)
+    return HttpPeer(url, find_secret=partial(open_secrets(settings).find, url))
+
+
+def open_secrets(settings: Settings) -> KeptSecrets:
+    """Return the secrets that are said to peers."""
+    from ..peers.kept_secrets import KeptSecrets
+
+    return KeptSecrets(settings.data_dir)
 
 
 def make_runtime_folder(settings: Settings) -> None:
@@ -123,19 +164,18 @@ def make_runtime_folder(settings: Settings) -> None:
 
 def look_at_store(settings: Settings) -> dict[str, Any]:
     """Return what the store holds, as JSON."""
-    from .report import report_store
+    from .report import report_cache, report_store
 
-    store = open_store(settings)
-    try:
-        return report_store(store)
-    finally:
-        store.close()
+    with store_of(settings) as store:
+        return {**report_store(store), "cache": report_cache(store)}
 
 
 def probe_peers(settings: Settings) -> list[dict[str, Any]]:
-    """Ask the kept peers for a sign of life, all at once; returns what each said, as JSON."""
+    """Ask the kept peers for a sign of life, all at once, but nobody offline; returns what each said, as JSON."""
     import trio
 
-    from .probing import probe
+    from .probing import probe, spare
 
-    return trio.run(probe, open_peer_list(settings).urls(), settings.lookup_timeout_s)
+    if settings.offline:
+        return spare(open_peer_list(settings).urls())
+    return trio.run(probe, make_peers(settings), settings.lookup_timeout_s)

@@ -145,7 +145,7 @@ class OpenedFile:
         with self._lock:
             ahead = self._pattern.observe(span)
         layout = self._file.layout
-        if ahead is None or self._file.stored.is_proven:
+        if ahead is None or self._file.stored.is_full():
             return
         wanted, first = layout.blocks_of(layout.clip(ahead.start, len(ahead))), layout.blocks_of(span).stop
         blocks = BlockRange(min(max(wanted.start, first), wanted.stop), wanted.stop)

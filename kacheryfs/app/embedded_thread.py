@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
@@ -160,7 +161,7 @@ class EngineThread:
             with suppress(trio.RunFinishedError):
                 self._up.token.run_sync_soon(_guarded, act)
 
-    def hint(self, file: OpenFile, blocks: Iterable[int]) -> None:
+    def hint(self, file: OpenFile, blocks: Collection[int]) -> None:
         """Have blocks fetched ahead of a reader, without waiting."""
         self.run_soon(lambda: self._up.engine.scheduler.hint(file, blocks))
 
@@ -214,7 +215,9 @@ class EngineThread:
         # Cancelled at the end: a proof that is under way is not waited for. What is complete is proven at its next use.
         with trio.CancelScope() as whole:
             async with open_parts(self._settings) as parts, trio.open_nursery() as nursery:
-                kept_peers = KeptPeers(open_peer_list(self._settings), parts.engine.peers, make_peer)
+                kept_peers = KeptPeers(
+                    open_peer_list(self._settings), parts.engine.peers, partial(make_peer, self._settings)
+                )
                 nursery.start_soon(self._watch, kept_peers, WaitTeller(parts.engine))
                 self._starting.set_result(_Up(trio.lowlevel.current_trio_token(), nursery, parts.engine, kept_peers))
                 if not self._is_ending:

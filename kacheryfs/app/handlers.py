@@ -12,7 +12,8 @@ import trio
 from ..core.link import FileLink, mount_path, parse_link
 from ..core.model import Sha1
 from ..errors import InputError, NotFoundError
-from .report import report_engine, report_peer, report_store
+from .explaining import explain
+from .report import report_cache, report_engine, report_peer, report_store
 
 if TYPE_CHECKING:
     from ..control.messages import Arguments
@@ -63,6 +64,7 @@ class Handlers:
     def table(self) -> Mapping[str, Handler]:
         return {
             "status": self._status,
+            "watch": self._watch,
             "peer-add": self._add_peer,
             "peer-remove": self._remove_peer,
             "peer-list": self._list_peers,
@@ -74,6 +76,13 @@ class Handlers:
         }
 
     async def _status(self, arguments: Arguments) -> object:
+        return {**await self._look(), "store": await trio.to_thread.run_sync(report_store, self._store)}
+
+    async def _watch(self, arguments: Arguments) -> object:
+        """Tell what can be told every second: nothing that grows with the store."""
+        return await self._look()
+
+    async def _look(self) -> dict[str, object]:
         return {
             "mountpoint": self._identity.mountpoint,
             "pid": os.getpid(),
@@ -81,8 +90,8 @@ class Handlers:
             "require_manifest": self._identity.require_manifest,
             "read_timeout_s": self._identity.read_timeout_s,
             "collections": self._collections(),
-            "store": await trio.to_thread.run_sync(report_store, self._store),
-            **report_engine(self._engine),
+            "cache": await trio.to_thread.run_sync(report_cache, self._store),
+            **report_engine(self._engine, self._vfs.open_labels()),
         }
 
     async def _add_peer(self, arguments: Arguments) -> object:
@@ -116,15 +125,17 @@ class Handlers:
         return os.path.join(self._identity.mountpoint, mount_path(parse_link(_text(arguments, "link"))))
 
     async def _why(self, arguments: Arguments) -> object:
-        """Tell what a path waits for, and what last went wrong with it."""
-        sha1 = self._digest_at(_text(arguments, "path"))
-        failure = self._vfs.find_failure(sha1)
-        report = report_engine(self._engine)
+        """Tell what waits at a path or below it, and what last went wrong with it; "" is the whole mount."""
+        path = _text(arguments, "path")
+        sha1 = self._digest_at(path) if path else None
+        failure = self._vfs.find_failure(sha1) if sha1 else None
+        wanted = self._files_at(path) if path else {file.proof.sha1 for file in self._engine.files}
         return {
-            "sha1": sha1.hex,
+            "mountpoint": self._identity.mountpoint,
+            "sha1": sha1 and sha1.hex,
             "failure": failure and failure.message,
-            "files": [file for file in report["files"] if file["sha1"] == sha1.hex],
-            "waits": [wait for wait in report["waits"] if wait["sha1"] == sha1.hex],
+            "failed_s": failure and trio.current_time() - failure.at,
+            **explain(self._engine, wanted, self._vfs.open_labels()),
         }
 
     async def _cancel(self, arguments: Arguments) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -16,6 +17,7 @@ from ..mount.vfs import Vfs
 from . import Parts, make_peer, make_runtime_folder, open_collection_list, open_parts
 from .handlers import Handlers, Identity
 from .knowledge import Knowledge
+from .serving import run_server
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -32,20 +34,30 @@ class MountRequest:
     peers: Sequence[str]
     allow_other: bool
     log: str | None
-    """The log file of a mount in the background."""
+    """The log file of a mount in the background, or how to read the log of one that systemd runs."""
+    is_served: bool = False
+    """A process beside it answers peers."""
 
 
-async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[str], None]) -> None:
-    """Mount and serve until unmounted; ``on_ready`` gets the mountpoint once it can be used. MountError before that."""
+async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[str, str | None], None]) -> None:
+    """Mount, and serve the kernel, until unmounted.
+
+    ``on_ready`` gets the mountpoint, and the URL of the server beside it (None without one), once both can be used;
+    MountError, or that server's error, before that.
+    """
     make_runtime_folder(settings)
     collections = open_collection_list(settings).links()
-    async with open_parts(settings, request.peers) as parts, trio.open_nursery() as nursery:
+    async with (
+        open_parts(settings, request.peers, is_served=request.is_served) as parts,
+        trio.open_nursery() as nursery,
+    ):
+        url = await nursery.start(run_server, settings, request.mountpoint) if request.is_served else None
         vfs = _make_vfs(settings, parts)
         vfs.collections.replace(collections)
         mounted = await nursery.start(run_mount, vfs, request.mountpoint, MountOptions(request.allow_other))
         handlers = _make_handlers(settings, request, parts, vfs, mounted)
         await nursery.start(serve_control, socket_path(settings.runtime_dir, mounted.mountpoint), handlers.table())
-        on_ready(mounted.mountpoint)
+        on_ready(mounted.mountpoint, url)
         await mounted.ended.wait()
         nursery.cancel_scope.cancel()
 
@@ -70,7 +82,7 @@ def _make_handlers(settings: Settings, request: MountRequest, parts: Parts, vfs:
         parts.engine,
         vfs,
         parts.store,
-        make_peer=make_peer,
+        make_peer=partial(make_peer, settings),
         read_collections=open_collection_list(settings).links,
         unmount=_unmount_by(mounted),
     )

@@ -9,33 +9,43 @@ import trio
 
 from ..core.model import Sha1
 from ..errors import PeerError, PeerLacksError
-from ..peers.client import HttpPeer
 from ..peers.peer import Peer
 
 Json = dict[str, Any]
 
+ANSWERS = "answers"
 _NOBODYS = Sha1(b"\0" * 20)
 
 
-async def probe(urls: Sequence[str], timeout_s: float) -> list[Json]:
-    """Tell of each peer whether it answers, in the order of ``urls``; in the words of the running mount's status."""
-    answers = await _ask_all([HttpPeer(url) for url in urls], _NOBODYS, timeout_s)
+async def probe(peers: Sequence[Peer], timeout_s: float) -> list[Json]:
+    """Tell of each peer whether it answers, in order; in the words of the running mount's status. Closes them."""
+    answers = await _ask_all(peers, _NOBODYS, timeout_s)
     return [
-        {
-            "url": answer["url"],
-            "is_reachable": answer["error"] is None,
-            "says": answer["error"] or "answers",
-            "round_trip_s": answer["round_trip_s"],
-            "rate_bytes_per_s": None,
-            "bytes_received": 0,
-        }
+        _peer_row(answer["url"], answer["error"] or ANSWERS, is_asked=True, round_trip_s=answer["round_trip_s"])
         for answer in answers
     ]
 
 
-async def ask_providers(urls: Sequence[str], sha1: Sha1, timeout_s: float) -> list[Json]:
-    """Tell of each peer whether it has a file, and what it claims about it."""
-    return await _ask_all([HttpPeer(url) for url in urls], sha1, timeout_s)
+def spare(urls: Sequence[str]) -> list[Json]:
+    """Tell of each peer that it is not asked, since nobody is."""
+    return [_peer_row(url, "not asked, offline", is_asked=False) for url in urls]
+
+
+def _peer_row(url: str, says: str, *, is_asked: bool, round_trip_s: float | None = None) -> Json:
+    return {
+        "url": url,
+        "is_asked": is_asked,
+        "is_reachable": says == ANSWERS,
+        "says": says,
+        "round_trip_s": round_trip_s,
+        "rate_bytes_per_s": None,
+        "bytes_received": 0,
+    }
+
+
+async def ask_providers(peers: Sequence[Peer], sha1: Sha1, timeout_s: float) -> list[Json]:
+    """Tell of each peer whether it has a file, and what it claims about it. Closes them."""
+    return await _ask_all(peers, sha1, timeout_s)
 
 
 async def _ask_all(peers: Sequence[Peer], sha1: Sha1, timeout_s: float) -> list[Json]:

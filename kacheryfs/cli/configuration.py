@@ -13,6 +13,7 @@ _FLAGS = {
     "listen": "listen",
     "read_timeout": "read_timeout",
     "require_manifest": "require_manifest",
+    "offline": "offline",
     "store": "store_dir",
 }
 """Which flag of a command sets which setting."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from .grammar_serving import add_listen
+
 if TYPE_CHECKING:
     from .commands import Commands
 
@@ -27,17 +29,21 @@ def _add_mount(commands: Commands) -> None:
         run="mounting:mount",
         help="show what peers have as files under MOUNTPOINT",
         about="Mount, and return when the mount can be used; it goes on in the background, and `kacheryfs status`\n"
-        "says where its log is. The directory is made if needed, and a dead mount in its place is cleared.",
+        "says where its log is. The directory is made if needed, and a dead mount in its place is cleared.\n"
+        "Prints the mountpoint; with --serve, in a second line, the URL that peers use.",
         examples=[
             "kacheryfs mount ~/kachery --peer http://lab2.example:27180",
+            "kacheryfs mount --serve --listen 0.0.0.0:27180 ~/kachery",
             "kacheryfs mount --foreground -v ~/kachery",
         ],
     )
     mount.add_argument("mountpoint", metavar="MOUNTPOINT")
     mount.add_argument("--foreground", action="store_true", help="stay; Ctrl-C unmounts")
     mount.add_argument("--allow-other", action="store_true", help="let other users read too (see fuse.conf)")
+    mount.add_argument("--serve", action="store_true", help="answer peers, too, from a process beside the mount")
+    add_listen(mount)
     mount.add_argument("--ready-fd", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
-    _add_engine_flags(mount)
+    add_engine_flags(mount)
 
 
 def _add_umount(commands: Commands) -> None:
@@ -76,7 +82,7 @@ def _add_get(commands: Commands) -> None:
         help="file or folder to make, or a folder to put it into",
     )
     get.add_argument("--force", action="store_true", help="replace files at DEST that are something else")
-    _add_engine_flags(get)
+    add_engine_flags(get)
 
 
 def _add_cat(commands: Commands) -> None:
@@ -91,7 +97,7 @@ def _add_cat(commands: Commands) -> None:
     )
     cat.add_argument("link", metavar="LINK", help=_LINK)
     cat.add_argument("--range", metavar="A:B", help="only bytes A up to B, B not included; either may be left out")
-    _add_engine_flags(cat)
+    add_engine_flags(cat)
 
 
 def _add_cancel(commands: Commands) -> None:
@@ -131,10 +137,10 @@ def _add_info(commands: Commands) -> None:
         has_json=True,
     )
     info.add_argument("target", metavar="LINK|PATH", help="a link, a path below a mountpoint, or a local file")
-    _add_engine_flags(info)
+    add_engine_flags(info)
 
 
-def _add_engine_flags(parser: argparse.ArgumentParser) -> None:
+def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="URL", help="ask this peer too, this time")
     parser.add_argument("--read-timeout", metavar="S", help="seconds that a read waits while no peer can serve it")
     parser.add_argument(
@@ -142,5 +148,8 @@ def _add_engine_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         default=None,
         help="refuse what only peers vouch for",
+    )
+    parser.add_argument(
+        "--offline", action="store_true", default=None, help="ask no peer: what isn't here fails at once"
     )
     parser.add_argument("--store", metavar="DIR", help="keep blocks here")

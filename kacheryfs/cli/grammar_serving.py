@@ -1,7 +1,8 @@
-"""Grammar: the commands that offer, and those that tell how things are."""
+"""Grammar: the commands that offer, and those that look after what is here."""
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ def add_commands(commands: Commands) -> None:
     _add_unshare(commands)
     _add_serve(commands)
     _add_peer(commands)
-    _add_status(commands)
     _add_verify(commands)
     _add_config(commands)
 
@@ -76,9 +76,24 @@ def _add_serve(commands: Commands) -> None:
         run="serving:serve",
         help="answer peers, in the foreground, until Ctrl-C or SIGTERM",
         about="Answer peers until SIGINT or SIGTERM; the URL that peers use is the first line printed.",
-        examples=["kacheryfs serve", "kacheryfs serve --listen 0.0.0.0:27180"],
+        examples=["kacheryfs serve", "kacheryfs serve --listen 0.0.0.0:27180", "kacheryfs serve --metrics"],
     )
+    add_listen(serve)
     serve.add_argument(
+        "--metrics",
+        nargs="?",
+        const="127.0.0.1:27181",
+        metavar="HOST:PORT",
+        help="count for Prometheus, at http://HOST:PORT/metrics; without a value at 127.0.0.1:27181",
+    )
+    for hidden in ("--beside", "--listen-fds"):  # of a mount: the mountpoint, and the sockets that it made
+        serve.add_argument(hidden, help=argparse.SUPPRESS)
+    serve.add_argument("--ready-fd", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+
+
+def add_listen(parser: argparse.ArgumentParser) -> None:
+    """Add where peers are answered."""
+    parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
         help="default: 127.0.0.1 and the setting's port; port 0 picks a free one",
@@ -93,6 +108,7 @@ def _add_peer(commands: Commands) -> None:
         about="Add, remove or list peers. What is added or removed holds at once in a running mount, and is kept.",
         examples=[
             "kacheryfs peer add http://lab2.example:27180",
+            "kacheryfs peer add http://lab3.example:27180 --secret-file lab3.secret",
             "kacheryfs peer remove http://lab2.example:27180",
             "kacheryfs peer list --json",
         ],
@@ -103,18 +119,9 @@ def _add_peer(commands: Commands) -> None:
         "url",
         nargs="?",
         metavar="URL",
-        help="http://HOST[:PORT] or https://, with a path if it has one",
+        help="http://HOST[:PORT] or https://, with a path if it has one; list shows this one alone",
     )
-
-
-def _add_status(commands: Commands) -> None:
-    commands.add(
-        "status",
-        run="status:status",
-        help="the mounts, the peers, the store, and what is being fetched or waited for",
-        examples=["kacheryfs status", "kacheryfs status --json"],
-        has_json=True,
-    )
+    peer.add_argument("--secret-file", metavar="FILE", help="what this peer wants to be told; kept, and never shown")
 
 
 def _add_verify(commands: Commands) -> None:

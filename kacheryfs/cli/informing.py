@@ -116,7 +116,8 @@ async def _info(settings: Settings, peers: list[str], link: FileLink | TreeLink)
                 "trust": located.trust.value,
             }
         sha1 = link.sha1 if isinstance(found, Tree) else found.sha1
-        report["providers"] = await ask_providers(app.peer_urls(settings, peers), sha1, settings.lookup_timeout_s)
+        asked = [] if settings.offline else app.make_peers(settings, peers)
+        report["providers"] = await ask_providers(asked, sha1, settings.lookup_timeout_s)
     return report
 
 
@@ -148,7 +149,9 @@ def _put(found: Json) -> None:
         rows.append(("files", f"{found['n_files']:,}"))
     if "original" in found:
         rows.append(("original", f"{found['original']['path']} ({found['original']['state']})"))
-    rows += [("provider", _provider_words(provider)) for provider in found["providers"]] or [("provider", "no peer")]
+    rows += [("provider", _provider_words(provider)) for provider in found["providers"]] or [
+        ("provider", "no peer was asked")
+    ]
     for line in format_table(rows):
         put(line)
 

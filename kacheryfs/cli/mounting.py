@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING
 
 from .. import app
-from ..daemon import ReadyPipe, run_in_background
-from ..errors import KacheryError, MountError
+from ..daemon import find_journal, run_in_background, tell_service_manager
+from ..errors import InputError, MountError
 from .configuration import settings_of
+from .readiness import telling
 from .terminal import put, say
 
 if TYPE_CHECKING:
@@ -23,21 +24,23 @@ UMOUNT_TIMEOUT_S = 40.0
 
 
 def mount(args: argparse.Namespace) -> int:
+    if args.listen is not None and not args.serve:
+        raise InputError("--listen says where --serve answers peers: give both, or none")
     if args.foreground:
         return _mount_here(args)
     settings = settings_of(args)
     app.peer_urls(settings, args.peer)  # a URL that is wrong is said to be so before anything starts
     mountpoint = _check_mountpoint(args.mountpoint)
-    _start(_arguments(args, mountpoint), _log_path(settings, mountpoint))
-    put(mountpoint)
+    for line in _start(arguments_of(args, mountpoint), _log_path(settings, mountpoint)):
+        put(line)
     if not app.peer_urls(settings, args.peer):
         say("no peer is asked yet: kacheryfs peer add URL")
     return 0
 
 
-def _start(arguments: list[str], log: Path) -> None:
+def _start(arguments: list[str], log: Path) -> list[str]:
     try:
-        run_in_background(arguments, log)
+        return run_in_background(arguments, log)
     except OSError as exc:
         raise MountError(f"the log {log} can't be written ({exc.strerror}): set KACHERYFS_DATA_DIR elsewhere") from exc
 
@@ -49,8 +52,8 @@ def _check_mountpoint(path: str) -> str:
     return prepare_mountpoint(path)
 
 
-def _arguments(args: argparse.Namespace, mountpoint: str) -> list[str]:
-    """Return the command line of the mount in the background, which stands in another working directory."""
+def arguments_of(args: argparse.Namespace, mountpoint: str) -> list[str]:
+    """Return the command line of the mount itself, which runs in another working directory."""
     arguments = ["mount", "--foreground", mountpoint]
     for url in args.peer:
         arguments += ["--peer", url]
@@ -58,8 +61,10 @@ def _arguments(args: argparse.Namespace, mountpoint: str) -> list[str]:
         arguments += ["--read-timeout", args.read_timeout]
     if args.store is not None:
         arguments += ["--store", os.path.abspath(os.path.expanduser(args.store))]
-    flags = {"--require-manifest": args.require_manifest, "--allow-other": args.allow_other}
-    arguments += [flag for flag, is_set in flags.items() if is_set]
+    if args.listen is not None:
+        arguments += ["--listen", args.listen]
+    flags = ("require_manifest", "offline", "allow_other", "serve")
+    arguments += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag)]
     return arguments + ["-v"] * args.verbosity
 
 
@@ -72,33 +77,23 @@ def _mount_here(args: argparse.Namespace) -> int:
 
     from ..app.mounting import MountRequest, mount
 
-    ready = ReadyPipe(args.ready_fd)
     settings = settings_of(args)
     is_background = args.ready_fd is not None
-    log = str(_log_path(settings, args.mountpoint)) if is_background else None
+    log = str(_log_path(settings, args.mountpoint)) if is_background else find_journal()
+    request = MountRequest(args.mountpoint, args.peer, args.allow_other, log, is_served=args.serve)
+    with telling(args.ready_fd) as ready:
 
-    def on_ready(mountpoint: str) -> None:
-        if is_background:
-            os.chdir("/")  # where it was started may be unmounted or removed
-        else:
-            put(mountpoint)
-        ready.tell_ready()
+        def on_ready(mountpoint: str, server_url: str | None) -> None:
+            lines = [mountpoint] if server_url is None else [mountpoint, server_url]
+            if is_background:
+                os.chdir("/")  # where it was started may be unmounted or removed
+            else:
+                put("\n".join(lines))
+            ready.tell_ready(*lines)
+            tell_service_manager()
 
-    try:
-        trio.run(mount, settings, MountRequest(args.mountpoint, args.peer, args.allow_other, log), on_ready)
-    except BaseException as exc:  # told to who waits at the pipe, and raised on
-        ready.tell_failed(*_words_of(exc))
-        raise
+        trio.run(mount, settings, request, on_ready)
     return 0
-
-
-def _words_of(exc: BaseException) -> tuple[str, int]:
-    from .entry import sole_cause
-
-    cause = sole_cause(exc)
-    if isinstance(cause, KacheryError):
-        return str(cause), cause.exit_code
-    return f"an unexpected {type(cause).__name__}: {cause}; the mount's log has the details, please report it", 1
 
 
 def umount(args: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from . import grammar_collections, grammar_reading, grammar_serving
+from . import grammar_collections, grammar_keeping, grammar_reading, grammar_serving, grammar_watching
 from .commands import Commands
 
 if TYPE_CHECKING:
@@ -22,9 +22,10 @@ exit codes:
   3  nobody has it: every peer answered
   4  no answer in time: a peer is down or slow, or the read was cancelled; try again
   5  not proven: bytes, a manifest or a tree are not what their digest says, or a bare claim was refused
-  6  the store or the catalog can't be used
+  6  the store, the catalog or the target of a mirror can't be used
   7  a shared original was changed since it was hashed
   8  the mount could not be made, reached or removed
+  9  systemd is missing, or refused
   130  interrupted (Ctrl-C); 141  the reader of stdout went away
 
 Every command explains itself: kacheryfs COMMAND --help
@@ -42,7 +43,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the arguments; SystemExit after ``--help``, ``--version`` and mistakes, as argparse does."""
     parser = _root()
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", parser_class=Parser)
-    for grammar in (grammar_serving, grammar_reading, grammar_collections):
+    for grammar in (grammar_serving, grammar_reading, grammar_keeping, grammar_collections, grammar_watching):
         grammar.add_commands(Commands(commands))
     args = parser.parse_args(argv)
     if args.command is None:

@@ -54,6 +54,11 @@ class Progress:
         with self._lock:
             self.total_bytes = total_bytes
 
+    def add_total(self, n_bytes: int) -> None:
+        """Let there be so much more to do."""
+        with self._lock:
+            self.total_bytes = (self.total_bytes or 0) + n_bytes
+
     def set_label(self, label: str) -> None:
         with self._lock:
             self._label = label

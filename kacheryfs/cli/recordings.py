@@ -25,7 +25,11 @@ def share_recordings_at(path: str, settings: Settings, args: argparse.Namespace)
     if kind is None:
         return []
     if args.exclude or not has_spikeinterface():
-        reason = "with --exclude it gets no link of its own" if args.exclude else "install spikeinterface for its link"
+        reason = (
+            "with --exclude it gets no link of its own"
+            if args.exclude
+            else "pip install 'kacheryfs[spikeinterface]' for its link"
+        )
         if args.verbosity:
             say(f"{path} looks like a recording ({kind}): {reason}")
         return []

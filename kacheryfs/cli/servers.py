@@ -10,7 +10,11 @@ import secrets
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ..config import Settings
 
 _PREFIX = "serve-"
 
@@ -22,6 +26,8 @@ class RunningServer:
     url: str
     pid: int
     data_dir: str
+    mountpoint: str | None = None
+    """Of the mount that it runs beside, and ends with."""
 
     @property
     def is_loopback(self) -> bool:
@@ -49,6 +55,14 @@ def find_servers(runtime_dir: Path) -> list[RunningServer]:
     """Return the servers that live; what dead ones left behind is removed."""
     servers = [_read(path) for path in sorted(runtime_dir.glob(f"{_PREFIX}*.json"))]
     return [server for server in servers if server is not None]
+
+
+def find_own_server(settings: Settings) -> RunningServer | None:
+    """Return a server that answers from this catalog and store; None too where a flag names another store."""
+    if settings.flags_as_variables().get("KACHERYFS_STORE_DIR"):
+        return None
+    servers = [server for server in find_servers(settings.runtime_dir) if server.data_dir == str(settings.data_dir)]
+    return servers[0] if servers else None
 
 
 def _read(path: Path) -> RunningServer | None:

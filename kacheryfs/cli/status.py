@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .. import app
+from ..mount.mountpoint import Health, probe
+from ..mount.mounts import list_mounts
 from .configuration import settings_of
 from .mounts import find_mounts
 from .servers import find_servers
-from .terminal import format_table, put, put_json, say
-from .units import format_bytes, format_count, format_ms, format_rate, format_share
+from .terminal import format_table, name_of, put, put_json, say
+from .units import format_bytes, format_count, format_ms, format_rate, format_seconds, format_share
 
 if TYPE_CHECKING:
     from ..config import Settings
@@ -31,8 +34,10 @@ def status(args: argparse.Namespace) -> int:
         _put_mount(mount)
     for mountpoint in found["dead_mounts"]:
         put(f"mount  {mountpoint}  DEAD: `kacheryfs umount` removes it")
+    for mountpoint in found["silent_mounts"]:
+        put(f"mount  {mountpoint}  SILENT: its process doesn't answer; `kacheryfs umount --force` ends it")
     for server in found["servers"]:
-        put(f"serve  {server['url']}  pid {server['pid']}")
+        put(f"serve  {server['url']}  pid {server['pid']}{_beside(server['mountpoint'])}")
     if not found["mounts"]:
         _put_peers(found["peers"])
     _put_store(found["store"])
@@ -44,26 +49,31 @@ def status(args: argparse.Namespace) -> int:
 def _find(settings: Settings) -> Json:
     mounts = [mount.status for mount in find_mounts(settings)]
     servers = find_servers(settings.runtime_dir)
+    others = _probe_others([mount["mountpoint"] for mount in mounts])
     return {
         "mounts": mounts,
-        "dead_mounts": _find_dead([mount["mountpoint"] for mount in mounts]),
-        "servers": [{"url": server.url, "pid": server.pid, "data_dir": server.data_dir} for server in servers],
+        "dead_mounts": [mountpoint for mountpoint, health in others.items() if health is Health.DEAD],
+        "silent_mounts": [mountpoint for mountpoint, health in others.items() if health is Health.SILENT],
+        "servers": [asdict(server) for server in servers],
         "peers": [peer for mount in mounts for peer in mount["peers"]] or app.probe_peers(settings),
         "store": app.look_at_store(settings),
     }
 
 
-def _find_dead(alive: list[str]) -> list[str]:
-    """Return the mountpoints of ours that nobody serves any more."""
-    from ..mount.mountpoint import Health, probe
-    from ..mount.mounts import list_mounts
+def _probe_others(answered: list[str]) -> dict[str, Health]:
+    """Tell of each mount that did not tell of itself whether it lives: other settings', dead, or silent."""
+    others = dict.fromkeys(mount.mountpoint for mount in list_mounts() if mount.mountpoint not in answered)
+    return {mountpoint: probe(mountpoint, PROBE_TIMEOUT_S) for mountpoint in others}
 
-    others = dict.fromkeys(mount.mountpoint for mount in list_mounts() if mount.mountpoint not in alive)
-    return [mountpoint for mountpoint in others if probe(mountpoint, PROBE_TIMEOUT_S) is Health.DEAD]
+
+def _beside(mountpoint: str | None) -> str:
+    return "" if mountpoint is None else f"  beside {mountpoint}"
 
 
 def _put_mount(mount: Json) -> None:
-    put(f"mount  {mount['mountpoint']}  pid {mount['pid']}  log {mount['log'] or 'on its terminal'}")
+    offline = "  OFFLINE: no peer is asked" if mount["is_offline"] else ""
+    put(f"mount  {mount['mountpoint']}  pid {mount['pid']}  log {mount['log'] or 'on its terminal'}{offline}")
+    put(f"  {_traffic_words(mount)}")
     _put_peers(mount["peers"])
     for line in format_table([("collection", name, link) for name, link in mount["collections"].items()]):
         put(f"  {line}")
@@ -78,6 +88,17 @@ def _put_mount(mount: Json) -> None:
         put(f"  … {mount['n_waits'] - MAX_SHOWN:,} more waiting reads")
 
 
+def _traffic_words(mount: Json) -> str:
+    """Tell what was read since the mount began, and what that cost."""
+    reads = mount["reads"].values()
+    n_reads, n_fetched = sum(kind["n_reads"] for kind in reads), mount["reads"]["from_network"]["n_reads"]
+    hits = f", {format_share(n_reads - n_fetched, n_reads)} hits" if n_reads else ""
+    longest = f", the longest wait {format_seconds(mount['waited']['longest_s'])}" if n_fetched else ""
+    wasted = f", {format_bytes(mount['wasted_bytes'])} of it in vain" if mount["wasted_bytes"] else ""
+    read = f"{format_count(n_reads, 'read')} of {format_bytes(sum(kind['n_bytes'] for kind in reads))}"
+    return f"{read}{hits}{longest}; {format_bytes(mount['received_bytes'])} received{wasted}"
+
+
 def _put_peers(peers: list[Json]) -> None:
     for line in format_table([_peer_row(peer) for peer in peers]):
         put(f"  {line}")
@@ -87,12 +108,18 @@ def _peer_row(peer: Json) -> tuple[str, ...]:
     return (
         "peer",
         peer["url"],
-        "reachable" if peer["is_reachable"] else "NOT REACHABLE",
+        _state_of(peer),
         format_ms(peer["round_trip_s"]),
         format_rate(peer["rate_bytes_per_s"]),
         format_bytes(peer["bytes_received"]),
         "" if peer["is_reachable"] else peer["says"],
     )
+
+
+def _state_of(peer: Json) -> str:
+    if not peer["is_asked"]:
+        return "not asked"
+    return "reachable" if peer["is_reachable"] else "NOT REACHABLE"
 
 
 def _is_under_way(file: Json) -> bool:
@@ -103,7 +130,7 @@ def _file_row(file: Json) -> tuple[str, ...]:
     share = format_share(file["present_bytes"], file["size_bytes"])
     return (
         "file",
-        f"{file['sha1'][:8]}…",
+        name_of(file),
         f"{share} of {format_bytes(file['size_bytes'])} present",
         file["trust"],
         format_count(file["n_readers"], "reader"),
@@ -112,8 +139,9 @@ def _file_row(file: Json) -> tuple[str, ...]:
 
 
 def _wait_words(wait: Json) -> str:
-    span = f"{wait['sha1'][:8]}… bytes [{wait['start']:,}, {wait['stop']:,})"
-    return f"{span} since {wait['waiting_s']:.0f} s: {'; '.join(wait['for'])}"
+    span = f"{name_of(wait)} bytes [{wait['start']:,}, {wait['stop']:,})"
+    since = f"since {format_seconds(wait['waiting_s'])}, gives up in {format_seconds(max(wait['gives_up_in_s'], 0.0))}"
+    return f"{span} {since}: {'; '.join(wait['for'])}"
 
 
 def _put_store(store: Json) -> None:
@@ -121,3 +149,12 @@ def _put_store(store: Json) -> None:
     free = f", {format_bytes(store['free_bytes'])} free on its disk" if store["free_bytes"] is not None else ""
     files = f"{format_count(store['n_files'], 'file')} ({store['n_complete']:,} complete)"
     put(f"store  {store['path']}  {files}, {format_bytes(store['present_bytes'])} present{free}{state}")
+    if store["cache"]:
+        put(f"  {_cache_words(store['cache'])}")
+
+
+def _cache_words(cache: Json) -> str:
+    pinned = f", {format_bytes(cache['pinned_bytes'])} pinned" if cache["pinned_bytes"] else ""
+    evicted = f", {format_bytes(cache['evicted_bytes'])} evicted so far" if cache["evicted_bytes"] else ""
+    taken = f"takes {format_bytes(cache['used_bytes'])} of at most {format_bytes(cache['limit_bytes'])}"
+    return f"{taken}{pinned}{evicted}"

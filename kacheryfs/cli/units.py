@@ -25,6 +25,13 @@ def format_ms(seconds: float | None) -> str:
     return "-" if seconds is None else f"{seconds * 1000:.{1 if seconds < 0.01 else 0}f} ms"
 
 
+def format_seconds(seconds: float) -> str:
+    """``12 ms``, ``3.2 s``, ``12 min``."""
+    if seconds < 0.9995:
+        return format_ms(seconds)
+    return f"{seconds:.{1 if seconds < 9.95 else 0}f} s" if seconds < 600 else f"{seconds / 60:.0f} min"
+
+
 def format_share(part: int, whole: int) -> str:
     """Return percent, never 100 before it is all there."""
     if part >= whole:

@@ -9,5 +9,6 @@ bounded in size and time, and no more than 32 are attended at once.
 KacheryError reaches the asker as the same class, so that the exit code survives. ``client.ask`` is plain blocking code.
 ``collection-reload`` lets the mount read the list of opened collections again, which whoever asks has changed: the file
 alone decides, so that two who change it at once can't leave the mount with less than both.
-``umount`` is answered once nothing is mounted any more: answers are sent even while the mount ends.
+``watch`` is ``status`` without what grows with the store, for who asks every second. ``umount`` is answered once
+nothing is mounted any more: answers are sent even while the mount ends.
 """

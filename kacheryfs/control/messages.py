@@ -21,6 +21,7 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 
 COMMANDS: Mapping[str, Mapping[str, tuple[type, ...]]] = {
     "status": {},
+    "watch": {},
     "peer-add": {"url": (str,)},
     "peer-remove": {"url": (str,)},
     "peer-list": {},

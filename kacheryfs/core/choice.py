@@ -18,13 +18,15 @@ class Candidate:
     round_trip_s: float | None
     rate_bytes_per_s: float | None
     queued_bytes: int
+    slower: float = 1.0
+    """How many times as long it should seem to take: to spare it."""
 
 
 def expected_s(candidate: Candidate, n_bytes: int) -> float:
     """Return when ``candidate`` should have delivered ``n_bytes`` more, in seconds from now."""
     rate = candidate.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
     round_trip_s = UNKNOWN_ROUND_TRIP_S if candidate.round_trip_s is None else candidate.round_trip_s
-    return round_trip_s + (candidate.queued_bytes + n_bytes) / rate
+    return (round_trip_s + (candidate.queued_bytes + n_bytes) / rate) * candidate.slower
 
 
 def choose(candidates: Sequence[Candidate], n_bytes: int) -> int | None:

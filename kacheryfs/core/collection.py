@@ -138,12 +138,16 @@ class Collection:
 
     def without_sorting(self, sorting_id: str) -> Self:
         """Return the collection without a sorting."""
+        _check_is_text(sorting_id)
         if sorting_id not in self.sortings:
             raise InputError(f"{self.name} has no sorting {sorting_id!r}")
         return replace(self, sortings={key: entry for key, entry in self.sortings.items() if key != sorting_id})
 
     def refuse_taken(self, *, recording_id: str | None = None, sorting_id: str | None = None) -> None:
         """Raise InputError for an id that something has already."""
+        for found in (recording_id, sorting_id):
+            if found is not None:
+                _check_is_text(found)
         if recording_id in self.recordings:
             raise InputError(f"{self.name} has a recording {recording_id!r} already: choose another id, or replace it")
         if sorting_id in self.sortings:
@@ -151,6 +155,7 @@ class Collection:
 
     def require_recording(self, recording_id: str) -> None:
         """Raise InputError for an id that no recording has."""
+        _check_is_text(recording_id)
         if recording_id not in self.recordings:
             raise InputError(f"{self.name} has no recording {recording_id[:80]!r}")
 
@@ -180,6 +185,11 @@ def _check_id(text: str) -> None:
     reason = why_not_an_id(text)
     if reason:
         raise ValueError(f"the id or name {str(text)[:80]!r} {reason}")
+
+
+def _check_is_text(found: object) -> None:
+    if not isinstance(found, str):
+        raise InputError(f"an id is text, not {str(found)[:80]!r}")
 
 
 def _check_line(what: str, text: str) -> None:

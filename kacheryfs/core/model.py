@@ -111,6 +111,9 @@ class ByteRange(_HalfOpen):
 class BlockRange(_HalfOpen):
     """Blocks ``[start, stop)`` of a file; iterates over their indices."""
 
+    def __contains__(self, block: object) -> bool:
+        return isinstance(block, int) and self.start <= block < self.stop
+
     def __iter__(self) -> Iterator[int]:
         return iter(range(self.start, self.stop))
 

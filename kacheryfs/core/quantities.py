@@ -75,6 +75,87 @@ def _parse_quantity(text: str, units: Mapping[str, Fraction]) -> Fraction | None
     return None if match is None or unit is None else Fraction(match.group(1)) * unit
 
 
+_AUTO = "auto"
+_FREE_FLOOR = re.compile(r"free\s+(.+)\Z", re.IGNORECASE)
+_CACHE_HELP = "expected a size such as '50 GB', a share of the disk such as '80 %', 'free 20 GB' or 'auto'"
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSize:
+    """How much of the disk the store may take: one of three bounds, or none of them: half of what is free at first."""
+
+    n_bytes: int | None = None
+    disk_fraction: float | None = None
+    free_bytes: int | None = None
+    """No bound of its own: what stays free on the disk."""
+
+    def __str__(self) -> str:
+        if self.n_bytes is not None:
+            return format_size(self.n_bytes)
+        if self.disk_fraction is not None:
+            return f"{100 * self.disk_fraction:g} %"
+        return _AUTO if self.free_bytes is None else f"free {format_size(self.free_bytes)}"
+
+
+def parse_cache_size(value: object) -> CacheSize:
+    """Read ``"50 GB"``, ``"80 %"`` (of the disk), ``"free 20 GB"`` (left to others) or ``"auto"``; ValueError."""
+    text = value.strip() if isinstance(value, str) else ""
+    floor = _FREE_FLOOR.match(text)
+    try:
+        if text.lower() == _AUTO:
+            return CacheSize()
+        if floor:
+            return CacheSize(free_bytes=parse_size_bytes(floor.group(1)))
+        if text.endswith("%"):
+            return CacheSize(disk_fraction=parse_fraction(text))
+        return CacheSize(n_bytes=parse_size_bytes(value))
+    except ValueError:
+        raise ValueError(_CACHE_HELP) from None
+
+
+_RATE_HELP = "expected bytes per second such as '10 MB/s', at least 16 kB/s, or 'none'"
+_MIN_RATE_BYTES_PER_S = 16_000
+"""Below 4 KiB/s a peer gives us up, and a few may ask at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRate:
+    """A limit on what is sent or received; None: no limit."""
+
+    bytes_per_s: int | None = None
+
+    def __str__(self) -> str:
+        """Write it in the largest unit that needs no fraction, so that it is read back as it was."""
+        if self.bytes_per_s is None:
+            return "none"
+        units = [("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("kB", 1000), ("B", 1)]
+        unit, size = next((unit, size) for unit, size in units if self.bytes_per_s % size == 0)
+        return f"{self.bytes_per_s // size} {unit}/s"
+
+
+def parse_rate(value: object) -> ByteRate:
+    """Read ``"10 MB/s"``, ``10_000_000`` or, for no limit, ``"none"`` or 0; ValueError."""
+    text = value.strip() if isinstance(value, str) else value
+    if isinstance(text, str):
+        text = re.sub(r"\s*/\s*s\Z", "", text)
+    try:
+        n_bytes = 0 if isinstance(text, str) and text.lower() == "none" else parse_size_bytes(text)
+    except ValueError:
+        raise ValueError(_RATE_HELP) from None
+    if 0 < n_bytes < _MIN_RATE_BYTES_PER_S:
+        raise ValueError(_RATE_HELP)
+    return ByteRate(n_bytes or None)
+
+
+def parse_count(value: object) -> int:
+    """Read a whole number from 1 to 100,000; ValueError."""
+    if isinstance(value, str) and re.match(r"[0-9]{1,6}\Z", value.strip()):
+        value = int(value)
+    if type(value) is not int or not 1 <= value <= 100_000:
+        raise ValueError("expected a whole number from 1 to 100,000")
+    return value
+
+
 _YES = frozenset({"1", "true", "yes", "on"})
 _NO = frozenset({"0", "false", "no", "off"})
 

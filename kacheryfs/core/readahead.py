@@ -34,14 +34,16 @@ class ReadPattern:
         self._max_window_bytes = max_window_bytes
         self._streams: list[_Stream] = []  # Invariant: most recently used last, at most STREAMS
 
-    def observe(self, span: ByteRange) -> ByteRange | None:
-        """Take note of a read; return the bytes to fetch ahead now, None for nothing new."""
+    def observe(self, span: ByteRange, n_steps: int = 2) -> ByteRange | None:
+        """Take note of a read; return the bytes to fetch ahead now, None for nothing new.
+
+        The window moves on in ``n_steps``: a hint per read would make runs of 128 KiB.
+        """
         stream = self._follow(span)
         window = self._window_of(stream)
         wanted_to = stream.next_byte + window
         start = max(stream.hinted_to, stream.next_byte)
-        # In steps of half a window: a hint per read would make runs of 128 KiB.
-        if not window or wanted_to - start < window // 2:
+        if not window or wanted_to - start < window // n_steps:
             return None
         stream.hinted_to = wanted_to
         return ByteRange(start, wanted_to)

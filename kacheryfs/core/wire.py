@@ -8,7 +8,8 @@ most from a name to its first byte, and under 200 KB of metadata for it, at any 
 
 Non-goals
 ---------
-Listing what a peer has. Secrecy from somebody who watches the line (use https). Writing. Naming a peer: a URL does.
+Listing what a peer has. Telling one asker from another. Secrecy from somebody who watches the line (use https).
+Writing. Proving who a peer is: a URL leads to it, and its id only tells two URLs of one peer from two peers.
 
 Requests
 --------
@@ -16,8 +17,11 @@ All are GET (HEAD is answered alike, without the body). ``H`` is a SHA-1 in 40 l
 (64 hex BLAKE3, or 40 hex for a legacy manifest), ``D`` a BLAKE3 in 64 hex.
 
 ``/v1/peer``
-    ``{"protocol": 1, "software": "kacheryfs/0.1.0"}``. A server that answers anything else is a *static* peer: it is
-    asked only for ``/sha1/…`` and ``/manifest/…``.
+    ``{"protocol": 1, "software": "kacheryfs/0.1.0", "id": I}``. A server that answers anything else is a *static* peer:
+    it is asked only for ``/sha1/…`` and ``/manifest/…``. ``I`` is 16 random bytes in 32 lowercase hex: the same for
+    every process of one catalog and store on one machine, kept over restarts. Peers that read one file at once agree
+    by their ids which of them asks the origin for which block. It may be absent or malformed (then there is none), and
+    a peer can claim any: nothing is trusted because of it.
 ``/v1/have?q=Q&q=Q…``
     ``{"have": [true, false, …]}``, in order, at most 64. ``Q`` is ``SHA-1("kacheryfs-1:" + H)`` in hex: ``H`` itself is
     told only to who says yes. "Yes" means: some of it, under some manifest.
@@ -34,7 +38,11 @@ All are GET (HEAD is answered alike, without the body). ``H`` is a SHA-1 in 40 l
     Content-Length: it was changed, or found damaged, while it was being sent.
 ``/v1/blocks/H/M``
     The same of a file that is present in part; ``Range`` is required (else 400), also for HEAD, and a span that isn't
-    wholly present is answered 404. The asker must verify.
+    wholly present is answered 404. The asker must verify. With ``Prefer: wait=N`` (RFC 7240; whole seconds, N over 5
+    counts as 5) the peer may wait for what is missing of the span while it is fetching just that: at most N s for the
+    head (404 as before once a block of the span is neither here nor on its way, or none came in time), and as long
+    again for each later block, which is sent as it comes. A body that ends early: a block didn't come. Who is busy, or
+    doesn't know the header, answers at once.
 ``/manifest/ab/cd/ef/D``
     The root, or a group, of a manifest (``core/manifest.py``), under its own digest whose first three bytes are
     ``ab cd ef``.
@@ -46,9 +54,16 @@ store's own folder is laid out so.
 
 Errors
 ------
-4xx and 5xx carry ``{"error": "one line"}``. 400: not well formed; 404: not here; 405: another method; 410: changed
-original; 412: ``If-Match`` names another; 413/414/431: too large; 416: no such range; 500: catalog or store can't be
-read; 503 with ``Retry-After``: too busy. A query is ignored where none is asked for.
+4xx and 5xx carry ``{"error": "one line"}``. 400: not well formed; 401, 403: not for you (below); 404: not here; 405:
+another method; 410: changed original; 412: ``If-Match`` names another; 413/414/431: too large; 416: no such range; 500:
+catalog or store can't be read; 503 with ``Retry-After``: too busy. A query is ignored where none is asked for.
+
+Access
+------
+A peer may answer only its own network (403, told once a connection) or only who says a secret that it gave out
+(``Authorization: Bearer …``, RFC 6750; else 401 to whatever is asked, and the connection is closed). An asker says a
+secret only to the URL that it was told it for. On a line that others watch it is theirs, too: use https. A 403 without
+the error above is a static peer's way to say 404 (a bucket that nobody may list).
 
 Limits
 ------
@@ -60,6 +75,7 @@ must keep moving.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,6 +89,10 @@ MAX_HAVE = 64
 MAX_JSON_BYTES = 64 * 1024
 MAX_REQUEST_HEAD_BYTES = 16 * 1024
 MAX_RESPONSE_HEAD_BYTES = 32 * 1024
+
+MAX_WAIT_S = 5
+PEER_ID_BYTES = 16
+_PEER_ID = re.compile(r"[0-9a-f]{32}\Z")
 
 PEER_PATH = "/v1/peer"
 HAVE_PATH = "/v1/have"
@@ -135,13 +155,33 @@ def _parse_object(data: bytes) -> dict[str, object]:
     return value
 
 
-def parse_peer(data: bytes) -> int | None:
-    """Return the protocol of a kacheryfs peer, None where this is the answer of some other web server."""
+@dataclass(frozen=True, slots=True)
+class PeerInfo:
+    """Who a peer says it is."""
+
+    protocol: int
+    peer_id: bytes | None
+    """Of ``PEER_ID_BYTES``; None where it names none."""
+
+
+def encode_peer(software: str, peer_id: bytes | None) -> bytes:
+    named = {} if peer_id is None else {"id": peer_id.hex()}
+    return json.dumps({"protocol": PROTOCOL, "software": software, **named}).encode()
+
+
+def parse_peer(data: bytes) -> PeerInfo | None:
+    """Return who a kacheryfs peer is, None where this is the answer of some other web server."""
     try:
-        protocol = _parse_object(data).get("protocol")
+        value = _parse_object(data)
     except PeerLiedError:
         return None
-    return protocol if type(protocol) is int else None
+    protocol = value.get("protocol")
+    return PeerInfo(protocol, parse_peer_id(value.get("id"))) if type(protocol) is int else None
+
+
+def parse_peer_id(value: object) -> bytes | None:
+    """Read a peer's id; None where it is none."""
+    return bytes.fromhex(value) if isinstance(value, str) and _PEER_ID.match(value) else None
 
 
 def parse_have(data: bytes, n: int) -> list[bool]:
@@ -189,6 +229,23 @@ def parse_presence(data: bytes, n: int) -> list[bool]:
         raise PeerLiedError(f"a bitmap of {n} blocks has {-(-n // 8)} bytes, not {len(data)}")
     bits = int.from_bytes(data, "little")
     return [bool(bits >> i & 1) for i in range(n)]
+
+
+_PREFER_WAIT = re.compile(r'wait\s*=\s*(?:([0-9]{1,9})|"([0-9]{1,9})")\Z')
+
+
+def parse_wait_s(prefer: str) -> int:
+    """Read how long a ``Prefer`` header lets its request wait: 0 to ``MAX_WAIT_S``; the first "wait" counts."""
+    for item in prefer.split(","):
+        match = _PREFER_WAIT.match(item.partition(";")[0].strip().lower())
+        if match:
+            return min(int(match.group(1) or match.group(2)), MAX_WAIT_S)
+    return 0
+
+
+def format_wait(wait_s: float) -> str:
+    """Return the value of a ``Prefer`` header; part of a second counts as one."""
+    return f"wait={min(math.ceil(wait_s), MAX_WAIT_S)}"
 
 
 # [0-9], since \d takes the digits of every script.

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
 import trio
 
-from ..core.model import MAX_BLOCK_BYTES, Sha1
+from ..core.model import MAX_BLOCK_BYTES, ByteRange, Sha1
 from ..core.request import FileRequest
 from ..core.tree import Tree, decode_tree
 from ..errors import ProofError, StoreError
 from ..peers.peer import Peer
 from ..store.blocks import Store
 from ..store.catalog import Catalog
+from .coreaders import CoReaders
+from .counters import Counters
 from .files import OpenFiles
 from .finder import Finder
 from .local import LocalFiles
 from .locate import Locator
-from .located import Located
+from .located import Located, LocatedFile
 from .memory import MemoryBlocks
 from .metadata import Metadata
 from .onceasked import OnceAsked
 from .openfile import OpenFile
 from .peerset import PeerSet
+from .prefetch import Prefetch, ignore_progress
 from .prover import Prover
 from .reader import NOW_BUFFER_BYTES, Engines
 from .recent import Recent
@@ -33,6 +36,7 @@ from .revival import Revival
 from .roots import RootFinder
 from .scheduler import Scheduler
 from .tasks import Tasks
+from .throttle import Throttle
 from .transfer import Transfer
 from .trees import Trees
 from .waits import Waits
@@ -47,6 +51,12 @@ class EngineLimits:
     whole_file_limit_bytes: int = 64 * 1024 * 1024
     readahead_bytes: int = 16 * 1024 * 1024
     require_manifest: bool = False
+    download_bytes_per_s: float | None = None
+    """Of the bytes of files, all runs together; None: as fast as they come."""
+    peer_id: bytes | None = None
+    """By what others know us, who serve this very store while we read into it; None: nobody serves it."""
+    is_offline: bool = False
+    """Nobody is asked anything: what isn't here fails at once."""
 
 
 class Engine:
@@ -55,18 +65,28 @@ class Engine:
     def __init__(self, store: Store, catalog: Catalog, limits: EngineLimits, nursery: trio.Nursery) -> None:
         self.limits = limits
         tasks = Tasks(nursery)
-        self.peers = PeerSet(tasks)
+        self.peers = PeerSet(tasks, our_id=limits.peer_id, is_offline=limits.is_offline)
+        self.counters = Counters()
         memory = MemoryBlocks()
         self.prover = Prover(self.peers, memory, tasks)
         self.files = OpenFiles(store, self.peers, on_open=self.prover.consider)
         self.waits = Waits(limits.read_timeout_s)
         metadata = Metadata(store, self.peers, tasks)
+        transfer = Transfer(metadata, Recent(), Throttle(limits.download_bytes_per_s))
         self.scheduler = Scheduler(
-            self.peers, Transfer(metadata, Recent()), memory, tasks, on_progress=self.prover.consider
+            self.peers,
+            transfer,
+            memory,
+            tasks,
+            self.counters,
+            our_id=limits.peer_id,
+            on_progress=self.prover.consider,
         )
-        finder = Finder(self.peers, limits.lookup_timeout_s, tasks, on_found=self.scheduler.retry_stalled)
+        self.finder = finder = Finder(self.peers, limits.lookup_timeout_s, tasks, on_found=self.scheduler.retry_stalled)
         now_buffer = memoryview(bytearray(NOW_BUFFER_BYTES))
-        engines = Engines(self.scheduler, metadata, memory, self.waits, limits.readahead_bytes, now_buffer)
+        engines = Engines(
+            self.scheduler, metadata, memory, self.waits, self.counters, limits.readahead_bytes, now_buffer
+        )
         self._locator = Locator(
             LocalFiles(store, catalog),
             self.files,
@@ -79,6 +99,7 @@ class Engine:
         )
         self.peers.on_change(self._locator.forget_recent)
         Revival(self.scheduler, finder, self.files, self.peers).start(tasks)
+        CoReaders(self.scheduler.fleet, finder, self.files, self.peers, limits.peer_id).start(tasks)
         self._located: OnceAsked[Located] = OnceAsked(tasks)
         self._decoded: OnceAsked[Tree] = OnceAsked(tasks)
         self._trees = Trees()
@@ -120,6 +141,20 @@ class Engine:
         if await trio.to_thread.run_sync(Sha1.of, data) != sha1:
             raise ProofError(f"sha1 {sha1.short}: what peers claim it to be has another SHA-1")
         return data
+
+    async def prefetch(
+        self, located: Located, span: ByteRange, *, on_progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Return once all of ``span`` is in the store; what is there already is not fetched again.
+
+        ``on_progress`` is told how many bytes of the span's blocks are present, again and again. Readers come first.
+        StoreError where the store can't keep a block, TimedOutError where nobody gives one within ``read_timeout``.
+        """
+        if isinstance(located, LocatedFile):
+            prefetch = Prefetch(located.file, located.trust, self.scheduler, self.waits, on_progress or ignore_progress)
+            await prefetch.run(span)
+        elif on_progress:
+            on_progress(len(span))  # an original: all of it is here
 
     def cancel(self, file: OpenFile | None = None) -> int:
         """End the waiting reads of ``file``, or all; return how many."""

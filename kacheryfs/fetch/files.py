@@ -18,6 +18,8 @@ from .providers import ProviderBook
 
 MAX_KEPT_FILES = 128
 """Kept open for the next open of the same name: one or two descriptors and a few KB each."""
+KEPT_S = 30.0
+"""After its last reader. Who reads in bursts, a notebook, opens a file again within seconds."""
 MAX_KEPT_BLOCKS = 512 * 1024
 """Of all that are kept, 128 GiB: a block takes 34 bytes of memory, its flags and its digest."""
 
@@ -35,7 +37,7 @@ class OpenFiles:
         self._peers = peers
         self._on_open = on_open
         self._files: WeakValueDictionary[Binding, OpenFile] = WeakValueDictionary()
-        self._kept: OrderedDict[OpenFile, None] = OrderedDict()
+        self._kept: OrderedDict[OpenFile, float] = OrderedDict()  # when each was last found, or seen with a reader
         self._finalizers: list[finalize[[StoredFile], OpenFile]] = []
         self._unused: deque[StoredFile] = deque()
 
@@ -68,12 +70,22 @@ class OpenFiles:
         return file
 
     def _keep(self, file: OpenFile) -> None:
-        self._kept[file] = None
+        self._kept[file] = trio.current_time()
         self._kept.move_to_end(file)
         n_blocks = sum(kept.layout.n_blocks for kept in self._kept)
         while len(self._kept) > 1 and (len(self._kept) > MAX_KEPT_FILES or n_blocks > MAX_KEPT_BLOCKS):
             dropped, _ = self._kept.popitem(last=False)
             n_blocks -= dropped.layout.n_blocks
+
+    def close_idle(self) -> None:
+        """Close the files that nobody has read from for ``KEPT_S``: while they are open they can't be evicted whole."""
+        now = trio.current_time()
+        for file, used_at in list(self._kept.items()):
+            if file.n_readers or file.flights or file.is_being_proven:
+                self._kept[file] = now
+            elif now - used_at >= KEPT_S:
+                del self._kept[file]
+        self._close_unused()
 
     def _close_unused(self) -> None:
         while self._unused:

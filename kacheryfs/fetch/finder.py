@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import NoReturn
@@ -14,7 +14,7 @@ from ..core.manifest import Proof
 from ..core.model import ManifestDigest, Sha1
 from ..core.request import Trust
 from ..core.wire import FileInfo
-from ..errors import NotFoundError, PeerError, PeerLacksError, PeerUnreachableError, UnreachableError
+from ..errors import NotFoundError, OfflineError, PeerError, PeerLacksError, PeerUnreachableError, UnreachableError
 from ..peers.peer import Peer
 from .openfile import OpenFile
 from .peerset import PeerSet
@@ -46,11 +46,25 @@ class Answer:
         return f"{self.peer.url}: {self.info.size_bytes} bytes, {manifest}"
 
 
+@dataclass(frozen=True, slots=True)
+class LookupReport:
+    """A name that is being looked up, for ``kacheryfs why``; times are of trio's clock."""
+
+    since: float
+    gives_up_at: float
+    said: Mapping[str, str | None]
+    """What each peer that was asked said, by its URL; None: nothing yet."""
+
+
 class _Gathering:
     """Answers as they come in."""
 
-    def __init__(self) -> None:
+    def __init__(self, sha1: Sha1, peers: Sequence[Peer], timeout_s: float) -> None:
+        self.sha1 = sha1
+        self.scope = trio.move_on_after(timeout_s)
         self.answers: list[Answer] = []
+        self._peers = peers
+        self._since = trio.current_time()
         self._changed = trio.Event()
 
     def add(self, answer: Answer) -> None:
@@ -61,6 +75,10 @@ class _Gathering:
         """Return once there is another answer since the last call."""
         await self._changed.wait()
         self._changed = trio.Event()
+
+    def report(self) -> LookupReport:
+        said = {answer.peer.url: answer.word for answer in self.answers}
+        return LookupReport(self._since, self.scope.deadline, {peer.url: said.get(peer.url) for peer in self._peers})
 
 
 Enough = Callable[[list[Answer]], bool]
@@ -78,6 +96,7 @@ class Finder:
         self._tasks = tasks
         self._on_found = on_found
         self.lookup_timeout_s = lookup_timeout_s
+        self._gatherings: list[_Gathering] = []
 
     async def gather(
         self, sha1: Sha1, manifest: ManifestDigest | None = None, *, enough: Enough, along: Along | None = None
@@ -85,20 +104,30 @@ class Finder:
         """Ask all peers at once; return when all have answered, or all that aren't resting and ``enough`` holds.
 
         ``along`` is run with each peer that has some of the file, at the same time as the peer is asked for its claim.
-        Peers that answer later go on in the background and are forgotten: ``look_for_more`` finds them.
+        Peers that answer later go on in the background and are forgotten: ``look_for_more`` finds them. OfflineError.
         """
+        if self._peers.is_offline:
+            raise OfflineError(f"sha1 {sha1.short}: it is not here, and offline nobody is asked")
         peers = self._askable(sha1, manifest)
         awake = {peer.url for peer in peers if not self._peers.is_resting(peer)}
-        gathering = _Gathering()
+        gathering = _Gathering(sha1, peers, self.lookup_timeout_s + 1)  # each has its own deadline within this
         for peer in peers:
             self._tasks.start_soon(self._ask_into, peer, sha1, along, gathering)
-        with trio.move_on_after(self.lookup_timeout_s + 1):  # each has its own deadline within this
-            while len(gathering.answers) < len(peers):
-                await gathering.wait()
-                awake.difference_update(answer.peer.url for answer in gathering.answers)
-                if enough(gathering.answers) and (along is not None or not awake):
-                    break
+        self._gatherings.append(gathering)
+        try:
+            with gathering.scope:
+                while len(gathering.answers) < len(peers):
+                    await gathering.wait()
+                    awake.difference_update(answer.peer.url for answer in gathering.answers)
+                    if enough(gathering.answers) and (along is not None or not awake):
+                        break
+        finally:
+            self._gatherings.remove(gathering)
         return list(gathering.answers)
+
+    def describe(self, sha1: Sha1) -> list[LookupReport]:
+        """Return how far those are who look for ``sha1`` now."""
+        return [gathering.report() for gathering in self._gatherings if gathering.sha1 == sha1]
 
     async def _ask_into(self, peer: Peer, sha1: Sha1, along: Along | None, gathering: _Gathering) -> None:
         gathering.add(await self.ask(peer, sha1, along))
@@ -135,7 +164,8 @@ class Finder:
         return answers[0]
 
     def _askable(self, sha1: Sha1, manifest: ManifestDigest | None) -> list[Peer]:
-        return [peer for peer in self._peers if self._peers.find_ban(peer, sha1, manifest) is None]
+        others = [peer for peer in self._peers if not self._peers.is_ourselves(peer)]
+        return [peer for peer in others if self._peers.find_ban(peer, sha1, manifest) is None]
 
     def look_for_more(self, file: OpenFile) -> None:
         """Start looking for providers of ``file`` that aren't known yet, without waiting."""
@@ -145,15 +175,17 @@ class Finder:
         """Ask every peer that isn't known as a provider of ``file``, and enter those who are."""
         async with trio.open_nursery() as nursery:
             for peer in self._askable(file.proof.sha1, file.proof.manifest):
-                is_new = not self._peers.is_resting(peer) and not file.providers.knows(peer)
-                if is_new and self._is_heard(peer, file):
-                    nursery.start_soon(self._refresh_one, file, peer)
+                if not self._peers.is_resting(peer) and not file.providers.knows(peer):
+                    nursery.start_soon(self.consider, file, peer)
 
     def _is_heard(self, peer: Peer, file: OpenFile) -> bool:
         """Tell whether what a peer claims may count: one that claimed falsely must not contest what others claim."""
         return file.trust is not Trust.CLAIMED or self._peers.find_ban(peer, file.proof.sha1) is None
 
-    async def _refresh_one(self, file: OpenFile, peer: Peer) -> None:
+    async def consider(self, file: OpenFile, peer: Peer) -> None:
+        """Ask a peer that isn't known as a provider of ``file``, and enter it if it is one."""
+        if not self._is_heard(peer, file):
+            return
         answer = await self.ask(peer, file.proof.sha1)
         if self._peers.find_ban(peer, file.proof.sha1):
             answer = replace(answer, info=None)  # its claims were found false, while it was asked

@@ -10,6 +10,17 @@ import trio
 from ..core.manifest import VerifiedBlock
 
 
+class Urgency(enum.IntEnum):
+    """Why a block is fetched; a lower one goes first."""
+
+    DEMAND = 0
+    """Somebody reads it."""
+    AHEAD = 1
+    """Guessed from reading."""
+    PREFETCH = 2
+    """Asked for, and nobody reads it yet."""
+
+
 class FlightState(enum.Enum):
     """Where a flight stands; only the scheduler changes it."""
 
@@ -25,16 +36,26 @@ class Flight:
     """One block's fetch. Invariant: it is in its file's table until it has landed or was dropped."""
 
     block: int
-    is_demand: bool
+    urgency: Urgency
+    n_together: int
+    """How many blocks were asked for in one go: what its run may take, or share with those of others."""
     state: FlightState = FlightState.PENDING
     done: trio.Event = field(default_factory=trio.Event)
     waiters: int = 0
-    runs: int = 0
-    """Runs that carry it now; two once the first is overdue."""
-    tried: set[str] = field(default_factory=set)
-    """The URLs of the peers that failed at it, or are overdue, since it was last stalled."""
+    carriers: list[str] = field(default_factory=list)
+    """The URLs of the peers whose runs carry it now; more than one once the first is overdue."""
+    tried: dict[str, str] = field(default_factory=dict)
+    """What the peers said that failed at it, or are overdue, since it was last stalled; by their URLs."""
     landed: VerifiedBlock | None = None
     """The block itself, only where the store could not keep it, and until the last who waited has left."""
+
+    is_guessed: bool = False
+    """Nobody was waiting when it began: it was asked for early."""
+
+    @property
+    def asked(self) -> set[str]:
+        """The URLs of those that can't be asked for it: they are, or failed."""
+        return {*self.carriers, *self.tried}
 
     def leave(self) -> None:
         """Wait for it no more."""

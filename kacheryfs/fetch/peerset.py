@@ -40,10 +40,12 @@ class _Ban:
 
 
 class PeerSet:
-    """The configured peers; a peer that fails rests until it answers a ping."""
+    """The configured peers; a peer that fails rests until it answers a ping. Offline all of them rest, for good."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: Tasks, *, our_id: bytes | None = None, is_offline: bool = False) -> None:
         self._tasks = tasks
+        self._our_id = our_id
+        self.is_offline = is_offline
         self._health: dict[str, _Health] = {}
         self._bans: dict[tuple[str, Sha1, ManifestDigest | None], _Ban] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -67,6 +69,9 @@ class PeerSet:
             return
         health = _Health(peer)
         self._health[peer.url] = health
+        if self.is_offline:
+            health.last_word, health.is_resting = "not asked, offline", True
+            return
         self._tasks.start_soon(self._greet, health)
         self._announce()
 
@@ -78,6 +83,10 @@ class PeerSet:
         """Tell whether to leave ``peer`` alone: it doesn't answer, or was removed (its URL may have another now)."""
         health = self._health.get(peer.url)
         return health is None or health.peer is not peer or health.is_resting
+
+    def is_ourselves(self, peer: Peer) -> bool:
+        """Tell whether ``peer`` serves the very store that we read into: it has nothing that we lack."""
+        return self._our_id is not None and peer.peer_id == self._our_id
 
     def last_word(self, peer: Peer) -> str:
         health = self._health.get(peer.url)
@@ -119,8 +128,15 @@ class PeerSet:
 
     def find_ban(self, peer: Peer, sha1: Sha1, manifest: ManifestDigest | None = None) -> str | None:
         """Return why ``peer`` is not asked for this file under this manifest now, None where it may be."""
+        if not self._bans:
+            return None  # as nearly always, and asked for each provider of each run: hashing the name takes 2 µs
         ban = self._bans.get((peer.url, sha1, manifest))
         return ban.reason if ban and ban.until > trio.current_time() else None
+
+    def count_bans(self, peer: Peer) -> int:
+        """Return for how many files ``peer`` is not asked now, since it lied about them."""
+        now = trio.current_time()
+        return sum(url == peer.url and ban.until > now for (url, _, _), ban in self._bans.items())
 
     async def _greet(self, health: _Health) -> None:
         await self._ping(health)

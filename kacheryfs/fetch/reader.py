@@ -11,6 +11,7 @@ from ..core.model import BlockRange, ByteRange
 from ..core.readahead import ReadPattern
 from ..core.request import Trust
 from ..errors import PeerLackedGroupError, StoreError
+from .counters import Counters
 from .memory import MemoryBlocks
 from .metadata import Metadata
 from .openfile import OpenFile
@@ -19,6 +20,10 @@ from .waits import Waits
 
 NOW_BUFFER_BYTES = 1024 * 1024
 """The kernel asks for 1 MiB at most."""
+STEPS_OF_ONE = 2
+"""In which the window moves on: one provider gets runs of 8 MiB, so that a GB costs few requests."""
+STEPS_OF_SEVERAL = 4
+"""One of several may be behind by a run when the next step comes: with half a window its line would fall idle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,7 @@ class Engines:
     metadata: Metadata
     memory: MemoryBlocks
     waits: Waits
+    counters: Counters
     readahead_bytes: int
     now_buffer: memoryview
     """One for all readers: a read that is answered without an await is over before the next one begins."""
@@ -45,6 +51,7 @@ class FileReader:
         self._pattern = ReadPattern(engines.readahead_bytes)
         self._ahead = range(0)  # what ``read_now`` found worth fetching, for the ``read`` that follows it
         self._is_open = True
+        self._used = BlockRange(0, 0)
         file.n_readers += 1
 
     @property
@@ -78,13 +85,24 @@ class FileReader:
         if offset >= stop:
             return None
         span = ByteRange(offset, stop)
+        self._note_use(file.layout.blocks_of(span))
         ahead = self._find_ahead(span)
-        found = self._find_recent(span) or self._find_stored(span)
+        found = self._find_recent(span)
+        if found is not None:
+            self._engines.counters.from_memory.add(len(found))
+        elif (found := self._find_stored(span)) is not None:
+            self._engines.counters.from_store.add(len(found))
         if found is None:
             self._ahead = ahead or self._ahead
         elif ahead:
             self._engines.scheduler.hint(file, ahead)
         return found
+
+    def _note_use(self, blocks: BlockRange) -> None:
+        """Keep what is read from being evicted; a block that is read in pieces is noted once."""
+        if blocks != self._used:
+            self._used = blocks
+            self._file.stored.note_use(blocks)
 
     def _find_recent(self, span: ByteRange) -> memoryview | None:
         """Return ``span`` where it was fetched just now: out of one batch as it lies, out of two put together."""
@@ -121,8 +139,8 @@ class FileReader:
 
     def _find_ahead(self, span: ByteRange) -> range:
         """Take note of a read; return the whole blocks after those that it demands which should be fetched too."""
-        ahead = self._pattern.observe(span)
-        if ahead is None or self._file.stored.is_proven:
+        ahead = self._pattern.observe(span, STEPS_OF_ONE if len(self._file.providers) < 2 else STEPS_OF_SEVERAL)
+        if ahead is None or self._file.stored.is_full():
             return range(0)
         layout = self._file.layout
         wanted = layout.blocks_of(layout.clip(ahead.start, len(ahead)))
@@ -130,23 +148,34 @@ class FileReader:
 
     async def _read_waiting(self, span: ByteRange, blocks: BlockRange, ahead: range = range(0)) -> memoryview:
         buffer = memoryview(bytearray(len(span)))
+        began, is_fetched = trio.current_time(), False
         with self._engines.waits.waiting(self._file, blocks, self._trust):
             while True:
-                unstored = await self._make_present(blocks, ahead)
+                unstored, missing = await self._make_present(blocks, ahead)
+                is_fetched = is_fetched or bool(missing)
                 is_filled = await self._fill(span, blocks, buffer, unstored)
                 self._file.check_readable(self._trust)
                 if is_filled:
+                    self._count(len(span), began, is_fetched=is_fetched)
                     return buffer
                 ahead = range(0)
         raise AssertionError("waiting() raises when its scope ends early")
 
-    async def _make_present(self, blocks: BlockRange, ahead: range) -> dict[int, VerifiedBlock]:
-        """Return once every block is in the store and checked; those that can't be stored are returned.
+    def _count(self, n_bytes: int, began: float, *, is_fetched: bool) -> None:
+        counters = self._engines.counters
+        if is_fetched:
+            counters.from_network.add(n_bytes)
+            counters.waited.add(trio.current_time() - began)
+        else:
+            counters.from_store.add(n_bytes)
+
+    async def _make_present(self, blocks: BlockRange, ahead: range) -> tuple[dict[int, VerifiedBlock], list[int]]:
+        """Return once every block is in the store and checked: those that can't be stored, and which had been missing.
 
         ``ahead`` is fetched with what is missing, behind it in the same request, or by itself.
         """
         stored, memory, binding = self._file.stored, self._engines.memory, self._file.binding
-        missing = []
+        missing: list[int] = []
         unstored = {}
         for block in blocks:
             if stored.is_checked(block) or (stored.is_present(block) and await self._check(block)):
@@ -159,7 +188,7 @@ class FileReader:
             unstored.update(await self._engines.scheduler.ensure(self._file, missing, ahead))
         else:
             self._engines.scheduler.hint(self._file, ahead)
-        return unstored
+        return unstored, missing
 
     async def _check(self, block: int) -> bool:
         """Verify a block that is present from before; False where it is wrong, or nobody can tell now.
@@ -175,7 +204,13 @@ class FileReader:
     async def _fill(
         self, span: ByteRange, blocks: BlockRange, buffer: memoryview, unstored: dict[int, VerifiedBlock]
     ) -> bool:
-        """Copy the span into ``buffer``; False where a block went missing meanwhile."""
+        """Copy the span into ``buffer``; False where a block went missing meanwhile.
+
+        What was fetched just now is still in memory, even where a tiny cache has evicted it again.
+        """
+        if (found := self._find_recent(span)) is not None:
+            buffer[:] = found
+            return True
         layout = self._file.layout
         stored = self._file.stored
         if not unstored and all(stored.is_checked(block) for block in blocks):

@@ -1,4 +1,4 @@
-"""Looks after reads that wait: overdue runs get a second provider, stalled flights get new ones."""
+"""Looks after reads that wait: overdue runs get a second provider, stalled flights get new ones; closes idle files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from .peerset import PeerSet
 from .scheduler import Scheduler
 from .tasks import Tasks
 
-TICK_S = 0.25
+TICK_S = 0.05
+"""How often runs are looked at: what stalls is noticed a quarter of a second later at the earliest."""
 LOOK_EVERY_S = 2.0
 """How often the peers are asked anew who has a file that somebody waits for."""
+CLOSE_EVERY_S = 5.0
+"""How often files are looked for that nobody reads any more."""
 MAX_LOOKS = 32
 """Files of which the peers are asked at once."""
 
 
 class Revival:
-    """Three turns, each repeated for as long as the engine runs."""
+    """Four turns, each repeated for as long as the engine runs."""
 
     def __init__(self, scheduler: Scheduler, finder: Finder, files: OpenFiles, peers: PeerSet) -> None:
         self._scheduler = scheduler
@@ -35,6 +38,7 @@ class Revival:
         tasks.repeat(self._watch_overdue)
         tasks.repeat(self._revive_stalled)
         tasks.repeat(self._introduce)
+        tasks.repeat(self._close_idle)
 
     def _wake(self) -> None:
         self._changed.set()
@@ -42,9 +46,11 @@ class Revival:
 
     async def _watch_overdue(self) -> None:
         """Notice overdue runs."""
-        await self._scheduler.wait_for_runs()
-        await trio.sleep(TICK_S)
-        self._scheduler.ask_others_too(trio.current_time())
+        await self._scheduler.fleet.wait_for_any()
+        planned_at = trio.current_time() + TICK_S
+        await trio.sleep_until(planned_at)
+        now = trio.current_time()
+        self._scheduler.ask_others_too(now, now - planned_at)
 
     async def _revive_stalled(self) -> None:
         """Try stalled flights again: at once when a peer comes or comes back, else every few seconds."""
@@ -59,6 +65,10 @@ class Revival:
         await self._has_other_peers.wait()
         self._has_other_peers = trio.Event()
         await self._for_each([file for file in self._files if file.n_readers], self._finder.refresh)
+
+    async def _close_idle(self) -> None:
+        await trio.sleep(CLOSE_EVERY_S)
+        self._files.close_idle()
 
     async def _for_each(self, files: Iterable[OpenFile], act: Callable[[OpenFile], Awaitable[None]]) -> None:
         limit = trio.CapacityLimiter(MAX_LOOKS)

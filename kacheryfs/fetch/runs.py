@@ -1,4 +1,4 @@
-"""One request under way, how long it is, and when it is overdue."""
+"""One request under way, and how long it should be."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import trio
 
 from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
 from ..core.model import BlockRange
-from .flights import FlightState
+from .flights import Flight, FlightState
 from .openfile import OpenFile
 from .providers import Provider
 
@@ -15,11 +15,6 @@ FIRST_RUN_BYTES = 1024 * 1024
 """The longest run asked of a provider whose rate isn't known yet."""
 RUN_S = 0.5
 """A run is no longer than its provider delivers in this time: a slow one holds few blocks up."""
-OVERDUE_S = 1.0
-"""A run that landed nothing for this time beyond four times what was expected: others are asked too."""
-MAX_OVERDUE_S = 10.0
-"""However slow a provider is known to be, this is when others are asked, who may have come since it was chosen."""
-
 
 RUN_TIMEOUT_S = 60.0
 MIN_RATE_BYTES_PER_S = 4096
@@ -29,17 +24,26 @@ MIN_RATE_BYTES_PER_S = 4096
 class Run:
     """One request under way."""
 
-    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange) -> None:
+    def __init__(self, file: OpenFile, provider: Provider, blocks: BlockRange, hold_s: float) -> None:
+        """``hold_s`` is how long the provider may hold the answer back until it has the blocks itself."""
         self.file = file
         self.provider = provider
         self.blocks = blocks
+        self.hold_s = hold_s
         self.n_bytes = len(file.layout.bytes_of(blocks))
         self.buffer_bytes = max(FIRST_RUN_BYTES, file.layout.block_size(blocks.start))
-        self.progress_at = trio.current_time()
         self.flights = [file.flights[block] for block in blocks]
         """What it carries; by the time it ends the file's table may hold another flight of the same block."""
-        self.has_landed = False
-        self.scope = trio.CancelScope(deadline=self.progress_at + run_timeout_s(self.n_bytes))
+        self.since = self.progress_at = self.looked_at = trio.current_time()
+        self.received_bytes = 0
+        self.received_at = self.since
+        self.landed_bytes = 0
+        self.useful_bytes = 0
+        """Of blocks that it was the first to land."""
+        self.rate_bytes_per_s = provider.peer.stats.rate_bytes_per_s
+        """What was expected of its peer when it began: one that slows down is late by this."""
+        self.scope = trio.CancelScope(deadline=self.since + run_timeout_s(self.n_bytes))
+        self._received_at_progress = 0
 
     @property
     def n_awaited(self) -> int:
@@ -47,9 +51,40 @@ class Run:
         return next((n for n, flight in enumerate(self.flights) if not flight.waiters), len(self.flights))
 
     @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for anything that it still carries."""
+        return any(flight.waiters and flight.state is not FlightState.LANDED for flight in self.flights)
+
+    @property
     def is_needless(self) -> bool:
         """Whether others have landed all that it carries."""
         return all(flight.state is FlightState.LANDED for flight in self.flights)
+
+    @property
+    def n_unlanded_bytes(self) -> int:
+        return self.n_bytes - self.landed_bytes
+
+    def note_received(self, n_bytes: int, now: float) -> None:
+        self.received_bytes += n_bytes
+        self.received_at = now
+        if not self.hold_s:
+            self.provider.peer.stats.rate.note(n_bytes, now)
+
+    def note_landed(self, block: int, now: float) -> None:
+        self.landed_bytes += self.file.layout.block_size(block)
+        self._note_progress(now)
+
+    def _note_progress(self, now: float) -> None:
+        self.progress_at, self._received_at_progress = now, self.received_bytes
+
+    def note_overdue(self, now: float, n_runs: int) -> None:
+        """Expect of its peer, which has ``n_runs`` runs under way, no more than came since this one landed anything."""
+        if self.hold_s:
+            self.provider.note_held_too_long(now)
+        else:
+            n_bytes = self.received_bytes - self._received_at_progress
+            self.provider.peer.stats.rate.slump(n_runs * n_bytes / max(now - self.progress_at, 0.001), now)
+        self._note_progress(now)
 
 
 def run_timeout_s(n_bytes: int) -> float:
@@ -57,15 +92,14 @@ def run_timeout_s(n_bytes: int) -> float:
     return RUN_TIMEOUT_S + n_bytes / MIN_RATE_BYTES_PER_S
 
 
-def run_bytes(provider: Provider) -> int:
-    """Return how long a run asked of ``provider`` should be."""
+def run_bytes(file: OpenFile, provider: Provider, flight: Flight) -> int:
+    """Return how long a run asked of ``provider`` should be that begins with ``flight``.
+
+    What was asked for together is divided among all who have the file, by their rates: they end at about the same time.
+    """
     rate = provider.peer.stats.rate_bytes_per_s
-    return FIRST_RUN_BYTES if rate is None else int(min(rate * RUN_S, MAX_RUN_BYTES))
-
-
-def overdue_s(run: Run) -> float:
-    """Return how long ``run`` may go without landing a block before others are asked too."""
-    stats = run.provider.peer.stats
-    batch_bytes = min(run.buffer_bytes, run.n_bytes)
-    rate = stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S
-    return min(OVERDUE_S + 4 * ((stats.round_trip_s or 0.0) + batch_bytes / rate), MAX_OVERDUE_S)
+    if rate is None:
+        return FIRST_RUN_BYTES
+    rates = [other.peer.stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S for other in file.providers.usable()]
+    share = flight.n_together * file.layout.block_bytes * rate / max(sum(rates), rate)
+    return int(min(rate * RUN_S, share, MAX_RUN_BYTES))

@@ -1,49 +1,44 @@
-"""Downloads: one flight a block, demand before readahead, another provider where one fails or is overdue.
+"""Downloads: one flight a block, demand before readahead before prefetch, others where one fails or is overdue.
 
-Theory of operation. ``ensure`` and ``hint`` put flights into their file's table as PENDING. ``_pump`` turns pending
-flights into runs: consecutive blocks, one provider, one task in the engine's nursery. A run lands its blocks one by
-one. What it could not land goes back to PENDING with the failure noted, so that the next run asks somebody else; where
-nobody can be asked a flight is STALLED until ``Revival`` finds somebody. A reader that is cancelled only stops
-waiting; a pending flight that nobody waits for is dropped when its turn comes. State changes in sync methods alone.
+Theory of operation. ``ensure``, ``hint`` and ``join`` put flights into their file's table as PENDING. ``pump`` turns
+pending flights into runs of the ``fleet``: consecutive blocks, one provider. A run lands its blocks one by one. What it
+could not land goes back to PENDING with the failure noted, so that the next run asks somebody else; where nobody can be
+asked a flight is STALLED until ``Revival`` finds somebody. Of a run that is overdue all goes to others too, and whoever
+lands a block first wins. A reader that is cancelled only stops waiting; a pending flight that nobody waits for is
+dropped when its turn comes. State changes in sync methods alone.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
-from functools import partial
-
-import trio
+from collections import deque
+from collections.abc import Callable, Collection
 
 from ..core.manifest import VerifiedBlock
-from ..core.plan import grow_run
-from ..errors import PeerError, PeerLackedGroupError, PeerLacksError, PeerUnreachableError
-from .flights import Flight, FlightState
-from .loads import Loads
+from ..errors import OfflineError, PeerError, PeerLackedGroupError, PeerLacksError
+from .choosing import Chooser
+from .counters import Counters
+from .describing import BlockReport, describe_block
+from .fleet import Fleet
+from .flights import Flight, FlightState, Urgency
 from .memory import MemoryBlocks
 from .openfile import OpenFile
+from .overdue import OVERDUE_WORD
 from .peerset import PeerSet
-from .providers import Provider
-from .runs import Run, overdue_s, run_bytes, run_timeout_s
+from .queues import Queued, Queues, is_waiting
+from .runs import Run
 from .stalled import Stalled
 from .tasks import Tasks
 from .transfer import Transfer
 
-log = logging.getLogger(__name__)
+MAX_RUNS = {Urgency.DEMAND: 64, Urgency.AHEAD: 40, Urgency.PREFETCH: 16}
+"""Runs at once, up to which one of this urgency may begin: what is left is kept for the more urgent.
 
-MAX_RUNS = 48
-"""Runs at once; each holds a buffer of 1 MiB, or of one block where blocks are larger."""
-MAX_AHEAD_RUNS = 8
-"""Of these, begun for readahead: the rest is kept for demand."""
-MAX_BUFFER_BYTES = 96 * 1024 * 1024
-"""Of all runs together: small files proven whole, and legacy chunks, take up to 64 MiB each."""
-MAX_QUEUED_HINTS = 4096
-"""The windows of 64 streams, at half a KB a block."""
+Each holds a buffer of 1 MiB while bytes come, or of one block where blocks are larger.
+"""
+MAX_CARRIERS = 3
+"""Runs that carry one block at once."""
 _BUFFERS = ""
 """Under this, and not a peer's URL, is parked what waits for buffers."""
-
-Queued = tuple[OpenFile, Flight]
 
 
 class Scheduler:
@@ -55,33 +50,33 @@ class Scheduler:
         transfer: Transfer,
         memory: MemoryBlocks,
         tasks: Tasks,
+        counters: Counters,
         *,
+        our_id: bytes | None,
         on_progress: Callable[[OpenFile], None],
     ) -> None:
-        """``on_progress`` is told of every file that a run has landed blocks of."""
+        """``our_id`` is by what others know us, where we serve.
+
+        ``on_progress`` is told of every file that a run has landed blocks of.
+        """
         self._peers = peers
-        self._transfer = transfer
         self._memory = memory
-        self._tasks = tasks
         self._on_progress = on_progress
-        self._demand: deque[Queued] = deque()
-        self._ahead: deque[Queued] = deque()
-        self._parked: defaultdict[str, deque[Queued]] = defaultdict(deque)
-        self._loads = Loads()
+        self.queues = Queues()
         self.stalled = Stalled()
-        self.runs: set[Run] = set()
-        self._any_run = trio.Event()
+        self.fleet = Fleet(transfer, memory, tasks, counters, on_end=self._end)
+        self._chooser = Chooser(self.fleet.loads, our_id)
 
     # -- what readers call -------------------------------------------------------------------------------------------
 
     async def ensure(
-        self, file: OpenFile, blocks: Iterable[int], ahead: Iterable[int] = ()
+        self, file: OpenFile, blocks: Collection[int], ahead: Collection[int] = ()
     ) -> dict[int, VerifiedBlock]:
         """Wait, without a deadline, until every block is in the store; return those that it could not keep.
 
-        ``ahead`` are hints: what of them follows ``blocks`` comes behind them in one request.
+        ``ahead`` are hints: what of them follows ``blocks`` comes behind them in one request. OfflineError.
         """
-        flights = [self._join(file, block) for block in blocks]
+        flights = [self.join(file, block, Urgency.DEMAND, len(blocks) + len(ahead)) for block in blocks]
         try:
             self.hint(file, ahead)
             for flight in flights:
@@ -91,88 +86,81 @@ class Scheduler:
             for flight in flights:
                 flight.leave()
 
-    def hint(self, file: OpenFile, blocks: Iterable[int]) -> None:
+    def hint(self, file: OpenFile, blocks: Collection[int]) -> None:
         """Fetch what is missing of ``blocks`` when there is nothing better to do; dropped under load."""
-        if len(self._ahead) >= MAX_QUEUED_HINTS:  # of many runs, and most came with these
-            self._ahead = deque(queued for queued in self._ahead if queued[1].state is FlightState.PENDING)
         for block in blocks:
-            if len(self._ahead) >= MAX_QUEUED_HINTS:
+            if self._peers.is_offline or not self.queues.has_room_for_hints:
                 break
-            if block in file.flights or file.stored.is_present(block) or self._memory.find(file.binding, block):
-                continue
-            file.flights[block] = flight = Flight(block, is_demand=False)
-            self._ahead.append((file, flight))
-        self._pump()
+            if not (block in file.flights or file.stored.is_present(block) or self._memory.find(file.binding, block)):
+                self._add(file, block, Urgency.AHEAD, len(blocks))
+        self.pump()
 
-    def _join(self, file: OpenFile, block: int) -> Flight:
+    def join(self, file: OpenFile, block: int, urgency: Urgency, n_together: int) -> Flight:
+        """Wait for one of ``n_together`` blocks: the caller pumps, waits for ``done``, and leaves it. OfflineError."""
         flight = file.flights.get(block)
         if flight is None:
-            flight = file.flights[block] = Flight(block, is_demand=True)
-            self._demand.append((file, flight))
-        elif not flight.is_demand:
-            flight.is_demand = True
+            if self._peers.is_offline:
+                raise OfflineError(
+                    f"sha1 {file.proof.sha1.short}, block {block}: not here, and nobody is asked offline"
+                )
+            flight = self._add(file, block, urgency, n_together)
+        elif urgency < flight.urgency:
+            flight.urgency = urgency
             if flight.state is FlightState.PENDING:
-                self._demand.append((file, flight))
+                self.queues.add(file, flight)
         flight.waiters += 1
         return flight
 
+    def _add(self, file: OpenFile, block: int, urgency: Urgency, n_together: int) -> Flight:
+        flight = file.flights[block] = Flight(block, urgency, n_together, is_guessed=urgency is not Urgency.DEMAND)
+        self.queues.add(file, flight)
+        return flight
+
+    def describe(self, file: OpenFile, block: int) -> BlockReport:
+        """Return what there is to say about one block now."""
+        return describe_block(file, block, self.fleet)
+
     # -- from flights to runs ----------------------------------------------------------------------------------------
 
-    def _pump(self) -> None:
-        self._pump_queue(self._demand, MAX_RUNS)
-        self._pump_queue(self._ahead, MAX_AHEAD_RUNS)
+    def pump(self) -> None:
+        """Start what can be started."""
+        for urgency, queue in self.queues.by_urgency.items():
+            self._pump_queue(queue, urgency)
 
     def _pump_parked(self, ended: Run) -> None:
         for name in (ended.provider.peer.url, _BUFFERS):
-            if name in self._parked:
-                self._pump_queue(self._parked[name], MAX_RUNS, name)
-                if not self._parked[name]:
-                    del self._parked[name]
+            if name in self.queues.parked:
+                self._pump_queue(self.queues.parked[name], Urgency.DEMAND, name)
+                self.queues.forget_empty(name)
+        if not self.fleet.loads.of(ended.provider.peer).n_runs:
+            self.queues.unpark_from(ended.provider.peer.url)
 
-    def _pump_queue(self, queue: deque[Queued], max_runs: int, name: str | None = None) -> None:
+    def _pump_queue(self, queue: deque[Queued], urgency: Urgency, name: str | None = None) -> None:
         """Start what can be started; ``name`` is what those of a parked queue wait for."""
-        while queue and len(self.runs) < max_runs:
+        while queue and len(self.fleet) < MAX_RUNS[urgency]:
             file, flight = queue[0]
-            if flight.state is FlightState.PENDING and (flight.is_demand or queue is self._ahead):
-                lacking = self._start(file, flight)
-                if lacking is not None and (lacking == name or queue is self._ahead):
-                    break
-                if lacking is not None:
-                    self._parked[lacking].append((file, flight))
-            queue.popleft()  # also what went with an earlier run, or stands in the other queue too
+            lacking = self._start(file, flight) if is_waiting(flight, urgency) else None
+            if lacking is not None and (lacking == name or urgency is not Urgency.DEMAND):
+                break
+            if lacking is not None:
+                self.queues.park(lacking, file, flight)
+            queue.popleft()  # also what went with an earlier run, or stands in another queue too
 
     def _start(self, file: OpenFile, flight: Flight) -> str | None:
         """Start a run, or drop or stall the flight; return what is lacking where it must wait."""
-        if flight.is_demand and not flight.waiters:
+        if flight.urgency is not Urgency.AHEAD and not flight.waiters:
             self._drop(file, flight)
             return None
-        provider = file.providers.choose(flight.block, file.layout.block_bytes, flight.tried, self._loads)
-        if provider is None:
+        choice = self._chooser.choose(file, flight)
+        if choice is None:
             self._stall(file, flight)
             return None
-        if self._loads.of(provider.peer).is_full:
-            return provider.peer.url
-        return None if self._start_run(file, flight, provider) else _BUFFERS
-
-    def _start_run(self, file: OpenFile, flight: Flight, provider: Provider) -> bool:
-        """Start a run that begins with ``flight``; False: no buffer is free now."""
-        max_blocks = max(run_bytes(provider) // file.layout.block_bytes, 1)
-        blocks = grow_run(flight.block, lambda block: _may_follow(file, block, provider), max_blocks)
-        run = Run(file, provider, blocks)
-        held = sum(other.buffer_bytes for other in self.runs)
-        if self.runs and held + run.buffer_bytes > MAX_BUFFER_BYTES:
-            return False
-        for carried in run.flights:
-            carried.state = FlightState.RUNNING
-            carried.runs += 1
-        self.runs.add(run)
-        self._any_run.set()
-        self._loads.add(provider.peer, run.n_bytes)
-        self._tasks.start_soon(self._fly, run)
-        return True
+        if choice.is_full:
+            return choice.provider.peer.url
+        return None if self.fleet.start(file, flight, choice) else _BUFFERS
 
     def _stall(self, file: OpenFile, flight: Flight) -> None:
-        if flight.runs:
+        if flight.carriers:
             flight.state = FlightState.RUNNING  # overdue, and nobody else to ask: the first run goes on
         elif flight.waiters:
             self.stalled.add(file, flight)
@@ -180,121 +168,79 @@ class Scheduler:
             self._drop(file, flight)
 
     def _drop(self, file: OpenFile, flight: Flight) -> None:
-        if flight.runs:
+        if flight.carriers:
             flight.state = FlightState.RUNNING  # it lands, or fails, with them
         else:
             flight.state = FlightState.DROPPED
             del file.flights[flight.block]
 
-    # -- runs --------------------------------------------------------------------------------------------------------
+    # -- after a run -------------------------------------------------------------------------------------------------
 
-    async def _fly(self, run: Run) -> None:
-        error = await self._carry(run)
+    def _end(self, run: Run, error: PeerError | None) -> None:
         if error is None:
             self._peers.note_success(run.provider.peer)
-        else:
+        elif not run.hold_s or not isinstance(error, PeerLacksError):
             run.file.providers.blame(run.provider, error)
         self._requeue_unlanded(run, error)
-        if run.has_landed:
+        if run.landed_bytes:
+            run.file.stored.refetch_s_per_mib = 2**20 / run.file.providers.best_rate_bytes_per_s
             self._on_progress(run.file)
         self._pump_parked(run)
-        self._pump()
-
-    async def _carry(self, run: Run) -> PeerError | None:
-        """Carry a run to its end, good or bad; return what went wrong."""
-        url = run.provider.peer.url
-        try:
-            with run.scope:
-                await self._transfer.carry(run.file, run.provider, run.blocks, run.n_awaited, partial(self._land, run))
-        except PeerError as exc:
-            return exc
-        except Exception as exc:
-            # An outer edge: a defect in one run must not end the engine, and with it the mount and every reader.
-            log.exception("a run of sha1 %s failed in a way that it should not", run.file.proof.sha1.short)
-            return PeerError(f"{url}: internal error, {type(exc).__name__} (see the log)")
-        finally:
-            self.runs.discard(run)
-            self._loads.remove(run.provider.peer, run.n_bytes)
-        if run.scope.cancelled_caught and not run.is_needless:
-            return PeerUnreachableError(
-                f"{url}: did not send {run.n_bytes} bytes within {run_timeout_s(run.n_bytes):.0f} s"
-            )
-        return None
-
-    def _land(self, run: Run, block: int, unstored: VerifiedBlock | None) -> None:
-        run.progress_at = trio.current_time()
-        run.has_landed = True
-        if unstored and not run.file.retired:
-            self._memory.put(run.file.binding, unstored)
-        flight = run.file.flights.pop(block, None)
-        if flight:
-            flight.land(unstored)
+        self.pump()
 
     def _requeue_unlanded(self, run: Run, error: PeerError | None) -> None:
+        for flight in run.flights:
+            flight.carriers.remove(run.provider.peer.url)
         unlanded = [flight for flight in run.flights if flight.state is not FlightState.LANDED]
-        for flight in unlanded:
-            flight.runs -= 1
-        # Who has a part of the file, and lacks the first of these blocks, may have the others.
-        is_of_first = run.provider.is_partial and isinstance(error, PeerLacksError)
-        for flight in unlanded[: 1 if is_of_first else None] if error else []:
-            flight.tried.add(run.provider.peer.url)
-        for flight in unlanded:
+        for flight in _failed_at(run, unlanded, error):
+            flight.tried[run.provider.peer.url] = str(error)
+        for flight in reversed(unlanded):
             if isinstance(error, PeerLackedGroupError):
                 self._stall(run.file, flight)
             else:
                 self._requeue(run.file, flight)
 
     def _requeue(self, file: OpenFile, flight: Flight) -> None:
-        if flight.runs:
+        """Let another run carry it, before what nobody has carried yet: a reader is near."""
+        if flight.carriers:
             return  # another run carries it still
-        if not flight.waiters:
+        if not flight.waiters and flight.urgency is not Urgency.AHEAD:
             self._drop(file, flight)
             return
-        flight.state, flight.is_demand = FlightState.PENDING, True
-        self._demand.append((file, flight))
+        flight.state = FlightState.PENDING
+        self.queues.add_first(file, flight)
 
     # -- what Revival and Finder call --------------------------------------------------------------------------------
 
     def retry_stalled(self, file: OpenFile) -> None:
         """Try the stalled flights of ``file`` again, each provider with a clean slate."""
-        for flight in self.stalled.take(file):
+        for flight in reversed(self.stalled.take(file)):
             flight.tried.clear()
             self._requeue(file, flight)
-        self._unpark(file)
-        self._pump()
+        self.queues.unpark(file)
+        self.pump()
 
-    async def wait_for_runs(self) -> None:
-        """Return while anything is under way."""
-        if not self.runs:
-            self._any_run = trio.Event()
-        await self._any_run.wait()
-
-    def ask_others_too(self, now: float) -> None:
-        """Put what waits in overdue runs up for a second provider."""
-        overdue = [run for run in self.runs if now - run.progress_at > overdue_s(run)]
+    def ask_others_too(self, now: float, lag_s: float) -> None:
+        """Put all that overdue runs still carry up for another provider; ``lag_s`` is for how long nobody looked."""
+        overdue = self.fleet.take_overdue(now, lag_s)
         for run in overdue:
-            run.progress_at = now
-            if run.is_needless:
-                run.scope.cancel()
-            for flight in run.flights:
-                if flight.waiters and flight.state is FlightState.RUNNING and flight.runs == 1:
-                    flight.tried.add(run.provider.peer.url)
-                    flight.state, flight.is_demand = FlightState.PENDING, True
-                    self._demand.append((run.file, flight))
+            self._ask_others_for(run)
         if overdue:
-            self._unpark()
-            self._pump()
+            self.queues.unpark()
+            self.pump()
 
-    def _unpark(self, file: OpenFile | None = None) -> None:
-        """Look at what is parked, of ``file`` or all, anew: there may be other providers now."""
-        for name, queue in list(self._parked.items()):
-            self._demand.extendleft(parked for parked in reversed(queue) if file in (None, parked[0]))
-            self._parked[name] = deque(parked for parked in queue if file not in (None, parked[0]))
-            if not self._parked[name]:
-                del self._parked[name]
+    def _ask_others_for(self, run: Run) -> None:
+        for flight in reversed(run.flights):
+            if flight.state is FlightState.RUNNING and len(flight.carriers) < MAX_CARRIERS:
+                flight.tried[run.provider.peer.url] = OVERDUE_WORD
+                flight.state = FlightState.PENDING
+                self.queues.add_first(run.file, flight)
 
 
-def _may_follow(file: OpenFile, block: int, provider: Provider) -> bool:
-    """Tell whether ``block`` may go with a run that ends before it."""
-    flight = file.flights.get(block)
-    return flight is not None and flight.state is FlightState.PENDING and provider.peer.url not in flight.tried
+def _failed_at(run: Run, unlanded: list[Flight], error: PeerError | None) -> list[Flight]:
+    """Return those at which a run's provider failed: who has a part, and lacks the first, may have the others."""
+    if error is None:
+        return []
+    if not run.provider.is_partial or not isinstance(error, PeerLacksError):
+        return unlanded
+    return [] if run.hold_s else unlanded[:1]  # what isn't on its way to it now may be there soon

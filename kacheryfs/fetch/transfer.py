@@ -15,6 +15,8 @@ from .metadata import Metadata
 from .openfile import OpenFile
 from .providers import Provider
 from .recent import BATCH_BYTES, Recent
+from .runs import Run
+from .throttle import Throttle
 
 BATCH_S = 0.05
 
@@ -25,46 +27,66 @@ Landing = Callable[[int, VerifiedBlock | None], None]
 class Transfer:
     """Carries runs; knows nothing of flights or of choosing."""
 
-    def __init__(self, metadata: Metadata, recent: Recent) -> None:
+    def __init__(self, metadata: Metadata, recent: Recent, throttle: Throttle) -> None:
         self._metadata = metadata
         self._recent = recent
+        self.throttle = throttle
 
-    async def carry(
-        self, file: OpenFile, provider: Provider, blocks: BlockRange, n_awaited: int, landing: Landing
-    ) -> None:
-        """Fetch ``blocks`` in order and land each; PeerError (with all before it landed) where it breaks off.
+    async def carry(self, run: Run, landing: Landing) -> None:
+        """Fetch a run's blocks in order and land each; PeerError (with all before it landed) where it breaks off.
 
-        Somebody waits for the first ``n_awaited``: they land without what comes behind them.
+        Those first blocks that somebody waits for land without what comes behind them.
         """
+        file, provider, blocks = run.file, run.provider, run.blocks
         self._metadata.request_group(file, blocks.start, provider.peer)
-        if provider.is_partial:
+        if provider.is_partial and not run.hold_s:
             blocks = await self._cut_to_present(file, provider, blocks)
         layout = file.layout
-        n_batch = max(batch_bytes(provider) // layout.block_bytes, 1)
         try:
             span = layout.bytes_of(blocks)
             async with provider.peer.open_range(
-                file.binding, span, is_partial=provider.is_partial, size_bytes=layout.size_bytes
+                file.binding, span, is_partial=provider.is_partial, size_bytes=layout.size_bytes, wait_s=run.hold_s
             ) as stream:
-                start, stop = blocks.start, blocks.start + min(n_awaited or n_batch, n_batch, len(blocks))
-                while start < blocks.stop:
-                    batch = BlockRange(start, stop)
-                    await self._carry_batch(file, provider, stream, batch, landing)
-                    start, stop = stop, min(stop + n_batch, blocks.stop)
+                await self._carry_body(run, stream, blocks, landing)
         except PeerLacksError:
+            if run.hold_s:
+                provider.note_held_nothing(blocks.start, trio.current_time())
             provider.presence.pop(blocks.start // GROUP_BLOCKS, None)  # what it said is no longer so
             raise
 
-    async def _carry_batch(
-        self, file: OpenFile, provider: Provider, stream: RangeStream, blocks: BlockRange, landing: Landing
-    ) -> None:
+    async def _carry_body(self, run: Run, stream: RangeStream, blocks: BlockRange, landing: Landing) -> None:
+        if run.hold_s:
+            await self._carry_held(run, stream, blocks, landing)
+            return
+        n_batch = max(batch_bytes(run.provider) // run.file.layout.block_bytes, 1)
+        rate = run.provider.peer.stats.rate
+        rate.begin(trio.current_time())
+        try:
+            start, stop = blocks.start, blocks.start + min(run.n_awaited or n_batch, n_batch, len(blocks))
+            while start < blocks.stop:
+                await self._carry_batch(run, stream, BlockRange(start, stop), landing)
+                start, stop = stop, min(stop + n_batch, blocks.stop)
+        finally:
+            rate.end(trio.current_time())
+
+    async def _carry_held(self, run: Run, stream: RangeStream, blocks: BlockRange, landing: Landing) -> None:
+        """Receive what comes as it comes to its sender, at once what is waited for; it tells nothing of its line."""
+        n_batch = max(BATCH_BYTES // run.file.layout.block_bytes, 1)
+        start = blocks.start
+        while start < blocks.stop:
+            stop = start + 1 if run.is_awaited else min(start + n_batch, blocks.stop)
+            await self._carry_batch(run, stream, BlockRange(start, stop), landing)
+            start = stop
+
+    async def _carry_batch(self, run: Run, stream: RangeStream, blocks: BlockRange, landing: Landing) -> None:
+        file, peer = run.file, run.provider.peer
         buffer = self._recent.lend(len(file.layout.bytes_of(blocks)))
         try:
             checking = _Checking(file, blocks, memoryview(buffer)[: len(file.layout.bytes_of(blocks))])
-            await _receive_exactly(stream, checking, provider)
+            await self._receive_exactly(run, stream, checking)
             if checking.landed is None:
                 for block in (blocks.start, blocks.stop - 1):
-                    await self._metadata.wait_for_group(file, block, provider.peer)
+                    await self._metadata.wait_for_group(file, block, peer)
                 await trio.to_thread.run_sync(checking)
         except BaseException:
             self._recent.give_back(buffer)
@@ -74,7 +96,21 @@ class Transfer:
         for block, unstored in zip(blocks, checking.landed, strict=False):
             landing(block, unstored)
         if checking.error is not None:
-            raise PeerLiedError(f"{provider.peer.url}: {checking.error}") from checking.error
+            raise PeerLiedError(f"{peer.url}: {checking.error}") from checking.error
+
+    async def _receive_exactly(self, run: Run, stream: RangeStream, checking: _Checking) -> None:
+        view, n_received = checking.view, 0
+        peer = run.provider.peer
+        while n_received < len(view):
+            n_allowed = await self.throttle.take(len(view) - n_received)
+            rest = view[n_received : n_received + n_allowed]
+            is_last = n_received + n_allowed == len(view)
+            n = await stream.receive_into(rest, checking if is_last and checking.is_ready else None)
+            self.throttle.give_back(n_allowed - n)
+            if n == 0:
+                raise PeerUnreachableError(f"{peer.url}: broke off after {n_received} of {len(view)} bytes")
+            n_received += n
+            run.note_received(n, trio.current_time())
 
     def _keep(self, file: OpenFile, blocks: BlockRange, buffer: bytearray, n_landed: int) -> None:
         if n_landed and not file.retired:
@@ -98,16 +134,6 @@ def batch_bytes(provider: Provider) -> int:
     """Return how much to receive before it is verified and stored: of a slow provider one block, somebody waits."""
     rate = provider.peer.stats.rate_bytes_per_s or 0.0
     return min(int(rate * BATCH_S), BATCH_BYTES)
-
-
-async def _receive_exactly(stream: RangeStream, checking: _Checking, provider: Provider) -> None:
-    view, n_received = checking.view, 0
-    when_full = checking if checking.is_ready else None
-    while n_received < len(view):
-        n = await stream.receive_into(view[n_received:], when_full)
-        if n == 0:
-            raise PeerUnreachableError(f"{provider.peer.url}: broke off after {n_received} of {len(view)} bytes")
-        n_received += n
 
 
 class _Checking:

@@ -8,6 +8,7 @@ trees        ``sha1dir://H.LABEL/path``: a folder; below the digest its paths ar
 filesystem   what both have in common
 linkfile     an open file
 seam         errors: what is not there is a FileNotFoundError as well as a KacheryError
+targets      where `kacheryfs mirror --to` writes copies: the other way round, any file system of fsspec's
 
 What fsspec's users take for a missing key (zarr fills it with zeros) is only what is certainly not there: a path that
 the tree hasn't, a digest of a link that every peer answered not to have. A peer that can't be reached, and a file that

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..core.model import ByteRange
+from ..core.model import ByteRange, Sha1
 from ..errors import KacheryError, ProofError
 from .engine import FileReader
 from .misses import FailedReads
@@ -59,6 +59,11 @@ class OpenFiles:
         opened = self._open.pop(handle, None)
         if opened is not None:
             opened.reader.close()
+
+    def labels(self) -> dict[Sha1, str]:
+        """Return a name of each open file that was opened by one."""
+        opened = (opened.file for opened in self._open.values())
+        return {file.request.sha1: file.label for file in opened if isinstance(file, File) and file.label}
 
     def close_all(self) -> None:
         for handle in list(self._open):

@@ -19,6 +19,10 @@ from .vfs import Vfs
 log = logging.getLogger(__name__)
 
 READY_TIMEOUT_S = 20.0
+LAST_READS_S = 0.1
+"""After a failed read the kernel asks at once for its first page alone, and that wants an answer too (under 1 ms)."""
+MAX_LAST_ROUNDS = 10
+"""Whoever reads again and again is not waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,23 +118,27 @@ async def _serve(
     async with trio.open_nursery() as nursery:
         if options.stops_on_signals:
             await nursery.start(_stop_on_signals, mounted)
-        nursery.start_soon(_answer_kernel, link, mounted, nursery.cancel_scope)
+        nursery.start_soon(_answer_kernel, link, vfs, mounted, nursery.cancel_scope)
         nursery.start_soon(_drop_retired, vfs)
         task_status.started(mounted)
 
 
-async def _answer_kernel(link: fuse.Link, mounted: Mounted, whole: trio.CancelScope) -> None:
+async def _answer_kernel(link: fuse.Link, vfs: Vfs, mounted: Mounted, whole: trio.CancelScope) -> None:
     """Serve until the end; then nothing else is left to do either."""
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_when_asked, mounted, nursery.cancel_scope)
+        nursery.start_soon(_stop_when_asked, vfs, mounted, nursery.cancel_scope)
         await link.serve()
         nursery.cancel_scope.cancel()
     whole.cancel()
 
 
-async def _stop_when_asked(mounted: Mounted, serving: trio.CancelScope) -> None:
-    """Let every request at hand be answered: each handler that waits is cancelled, which it answers with EIO."""
+async def _stop_when_asked(vfs: Vfs, mounted: Mounted, serving: trio.CancelScope) -> None:
+    """Let every request at hand be answered: reads first; then each handler that waits is cancelled, which is EIO."""
     await mounted.wait_stopping()
+    for _ in range(MAX_LAST_ROUNDS):
+        if not vfs.ending.end():
+            break
+        await trio.sleep(LAST_READS_S)
     fuse.stop_reading()
     serving.cancel()
 

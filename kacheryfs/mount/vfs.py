@@ -20,6 +20,7 @@ from ..errors import ClaimError, KacheryError, NotFoundError
 from .asking import Asker
 from .attributes import Absent, Attributes, absent_in, attributes_of
 from .collections import OpenedCollections
+from .ending import Ending
 from .engine import Engine, FileReader, FindPresent, Known
 from .inodes import ROOT, Inodes
 from .listing import Listing
@@ -89,6 +90,7 @@ class Vfs:
         self._inodes.hold("root", FixedDirectory(Place.ROOT))
         self._paths = Paths(self._inodes, self.collections)
         self._files = OpenFiles()
+        self.ending = Ending()
         self._directories: dict[int, tuple[int, Listing[Any]]] = {}
         self._next_directory = 1
         self._retiring, self.retired = trio.open_memory_channel[int](MAX_RETIRED)
@@ -174,7 +176,8 @@ class Vfs:
         """Return the bytes, fewer only at the end of the file; a buffer may be reused after the caller's next await."""
         opened = self._files.get(handle)
         try:
-            return await read_whole(opened, offset, n_bytes)
+            with self.ending.watched():
+                return await read_whole(opened, offset, n_bytes)
         except KacheryError as exc:
             if isinstance(opened.file, File):
                 self._asker.note_failure(opened.file.request.sha1, exc)
@@ -220,6 +223,10 @@ class Vfs:
     def find_failure(self, sha1: Sha1) -> Failure | None:
         """Return what last went wrong with a file or a tree."""
         return self._asker.find_failure(sha1)
+
+    def open_labels(self) -> dict[Sha1, str]:
+        """Return a name of each open file that was opened by one."""
+        return self._files.labels()
 
     def forget_misses(self) -> None:
         """Let the next lookup ask again: a peer was added."""

@@ -8,6 +8,7 @@
     seam        where foreign errors become PeerErrors, and nowhere else
     address     a peer's URL                         names       its host's addresses
     discovery   how peers are found; the list that the user keeps
+    identity    who we are to them
 
 A peer isn't trusted. Whatever it sends costs at most the bytes and the seconds of ``ClientLimits``, and ends as bytes
 of exactly the length that was asked for, or as one PeerError that names the URL and the reason. No redirect is

@@ -13,12 +13,13 @@ import trio
 
 from ..core import wire
 from ..core.model import Binding, Blake3, ByteRange, Sha1, salted
+from ..core.secret import Secret
 from ..core.wire import FileInfo
-from ..errors import PeerLacksError, PeerLiedError, PeerRefusedError
+from ..errors import ConfigError, PeerLacksError, PeerLiedError, PeerRefusedError, PeerUnreachableError
 from .address import parse_peer_url
 from .connection import Connection, Exchange
 from .exchanges import Exchanges
-from .heads import PeerBusyError, Request, check_range, size_of
+from .heads import PeerBusyError, PeerForbidsError, Request, check_range, size_of
 from .limits import ClientLimits
 from .names import HostAddresses
 from .peer import RangeStream
@@ -36,17 +37,30 @@ class Kind(enum.Enum):
 class HttpPeer:
     """Implements ``peer.Peer``; safe for any number of tasks, each cancelled at will."""
 
-    def __init__(self, url: str, *, limits: ClientLimits | None = None, tls: ssl.SSLContext | None = None) -> None:
-        """Check the URL (InputError) without connecting; ``tls`` replaces the system's trusted certificates."""
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: ClientLimits | None = None,
+        tls: ssl.SSLContext | None = None,
+        find_secret: Callable[[], Secret | None] = lambda: None,
+    ) -> None:
+        """Check the URL (InputError) without connecting; ``tls`` replaces the system's trusted certificates.
+
+        ``find_secret`` reads what is said to this peer, before each connection: so one that is told later holds at
+        once, since who refuses us for the lack of it closes. It may block for a small file.
+        """
         self._address = parse_peer_url(url)
         self._limits = limits or ClientLimits()
         self._tls = tls
+        self._find_secret = find_secret
         self._host_addresses = HostAddresses(self._address.host)
         self._stats = PeerStats()
         self._seam = Seam(self.url, self._stats)
         self._pool = Pool(self._dial, self._limits, self._stats)
         self._exchanges = Exchanges(self._pool)
         self._kind: Kind | None = None
+        self._peer_id: bytes | None = None
         self._learning = trio.Lock()
         self._static_paths = (wire.sha1_path, wire.static_sha1_path)
 
@@ -57,6 +71,10 @@ class HttpPeer:
     @property
     def stats(self) -> PeerStats:
         return self._stats
+
+    @property
+    def peer_id(self) -> bytes | None:
+        return self._peer_id
 
     @property
     def is_static(self) -> bool | None:
@@ -102,12 +120,13 @@ class HttpPeer:
 
     @asynccontextmanager
     async def open_range(
-        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int
+        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int, wait_s: float = 0.0
     ) -> AsyncIterator[RangeStream]:
         assert span.stop <= size_bytes
         assert span or size_bytes == 0
         with self._seam:
-            exchange = await self._start_range(binding, span, is_partial, size_bytes)
+            request = Request("", span=span, wait_s=min(wait_s, wire.MAX_WAIT_S) if is_partial else 0.0)
+            exchange = await self._start_range(binding, request, is_partial, size_bytes)
         try:
             yield _Body(exchange, self._seam, len(span))
         finally:
@@ -127,11 +146,15 @@ class HttpPeer:
     async def _ask_kind(self) -> Kind:
         try:
             data = await self._exchanges.get(wire.PEER_PATH, "who it is", wire.MAX_JSON_BYTES)
-        except PeerBusyError:
-            raise  # tells nothing about what it is when it isn't busy
+        except (PeerBusyError, PeerForbidsError):
+            raise  # tells nothing about what it is when it isn't busy, and we are let in
         except (PeerRefusedError, PeerLiedError):
             return Kind.STATIC
-        return Kind.SPEAKS if wire.parse_peer(data) == wire.PROTOCOL else Kind.STATIC
+        info = wire.parse_peer(data)
+        if info is None or info.protocol != wire.PROTOCOL:
+            return Kind.STATIC
+        self._peer_id = info.peer_id
+        return Kind.SPEAKS
 
     async def _have(self, sha1s: Sequence[Sha1]) -> list[bool]:
         path = wire.have_path([salted(sha1) for sha1 in sha1s])
@@ -148,10 +171,11 @@ class HttpPeer:
         finally:
             self._exchanges.finish(exchange)
 
-    async def _start_range(self, binding: Binding, span: ByteRange, is_partial: bool, size_bytes: int) -> Exchange:
-        exchange = await self._start_file(binding, Request("", span=span), is_partial)
+    async def _start_range(self, binding: Binding, request: Request, is_partial: bool, size_bytes: int) -> Exchange:
+        assert request.span is not None
+        exchange = await self._start_file(binding, request, is_partial)
         try:
-            check_range(exchange.head, span, size_bytes)
+            check_range(exchange.head, request.span, size_bytes)
         except BaseException:
             self._exchanges.finish(exchange)
             raise
@@ -183,13 +207,17 @@ class HttpPeer:
 
     async def _dial(self) -> Connection:
         try:
+            secret = self._find_secret()
+        except ConfigError as exc:
+            raise PeerUnreachableError(f"not asked without its secret: {exc}") from exc
+        try:
             sock = await dial(await self._host_addresses.get(), self._address.port)
         except OSError:
             self._kind = None  # whoever listens here next may be something else
             raise
         if self._address.is_tls:
             sock = await self._encrypt(sock)
-        return Connection(Transport(sock), self._address, self._limits, self._stats)
+        return Connection(Transport(sock), self._address, self._limits, self._stats, secret)
 
     async def _encrypt(self, sock: socket.socket) -> socket.socket:
         try:

@@ -12,7 +12,8 @@ from collections.abc import Callable
 import h11
 import trio
 
-from ..errors import PeerLiedError, PeerUnreachableError
+from ..core.secret import Secret
+from ..errors import PeerLacksError, PeerLiedError, PeerUnreachableError
 from .address import PeerAddress
 from .heads import Head, Request, printable
 from .limits import ClientLimits
@@ -34,11 +35,20 @@ class StaleConnectionError(Exception):
 class Connection:
     """A transport and what was done on it; after an exchange that wasn't read to its end it can only be closed."""
 
-    def __init__(self, transport: Transport, address: PeerAddress, limits: ClientLimits, stats: PeerStats) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        address: PeerAddress,
+        limits: ClientLimits,
+        stats: PeerStats,
+        secret: Secret | None = None,
+    ) -> None:
+        """``secret``: said with every request."""
         self.limits = limits
         self.idle_since = 0.0
         self._transport = transport
         self._address = address
+        self._secret = secret
         self._stats = stats
         self.is_reused = False  # it answered before, so the peer may have closed it since
         self._scratch = memoryview(bytearray(_RECEIVE_BYTES))
@@ -49,15 +59,15 @@ class Connection:
         StaleConnectionError only on a connection that served before. PeerError, OSError, h11.RemoteProtocolError.
         """
         state = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.head_bytes)
-        data = state.send(request.encode(self._address))
+        data = state.send(request.encode(self._address, self._secret))
         state.send(h11.EndOfMessage())
         assert data is not None
         self._stats.n_requests += 1
-        with within(self.limits.head_s, "no complete answer's head"):
+        with within(self.limits.head_s + request.wait_s, "no complete answer's head"):
             await self._send(data)
-            response = await self._receive_head(state, trio.current_time())
+            response = await self._receive_head(state, None if request.wait_s else trio.current_time())
         self.is_reused = True
-        return Exchange(self, state, Head.of(response), is_head_only=request.method == "HEAD")
+        return Exchange(self, state, Head.of(response), request)
 
     async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         n_bytes = await self._transport.receive_into(buffer, when_full)
@@ -67,9 +77,6 @@ class Connection:
     async def receive(self, max_bytes: int = _RECEIVE_BYTES) -> bytes:
         """Return some bytes, b"" at the end."""
         return bytes(self._scratch[: await self.receive_into(self._scratch[:max_bytes])])
-
-    def note_body(self, n_bytes: int, elapsed_s: float) -> None:
-        self._stats.note_body(n_bytes, elapsed_s)
 
     def is_quiet(self) -> bool:
         return self._transport.is_quiet()
@@ -83,7 +90,8 @@ class Connection:
         except OSError as exc:
             raise self._broken() from exc
 
-    async def _receive_head(self, state: h11.Connection, sent_at: float) -> h11.Response:
+    async def _receive_head(self, state: h11.Connection, sent_at: float | None) -> h11.Response:
+        """``sent_at``: None where the peer may wait, so that the time it takes is no round trip."""
         n_bytes = n_informational = 0
         while True:
             event = state.next_event()
@@ -104,7 +112,7 @@ class Connection:
             state.receive_data(data)
             n_bytes += len(data)
 
-    async def _receive_some_head(self, max_bytes: int, *, is_first: bool, sent_at: float) -> bytes:
+    async def _receive_some_head(self, max_bytes: int, *, is_first: bool, sent_at: float | None) -> bytes:
         try:
             data = await self.receive(max_bytes)
         except OSError as exc:
@@ -113,7 +121,7 @@ class Connection:
             raise
         if not data:
             raise self._broken() if is_first else PeerUnreachableError("it closed the connection within a head")
-        if is_first:
+        if is_first and sent_at is not None:
             now = trio.current_time()
             self._stats.note_round_trip(now - sent_at, now)
         return data
@@ -127,32 +135,28 @@ class Connection:
 class Exchange:
     """An answer whose head is there and whose body is on its way."""
 
-    def __init__(self, connection: Connection, state: h11.Connection, head: Head, *, is_head_only: bool) -> None:
+    def __init__(self, connection: Connection, state: h11.Connection, head: Head, request: Request) -> None:
         self.connection = connection
         self.head = head
         self._pace = Pace(connection.limits)
-        self._started_at = trio.current_time()
-        self._n_bytes = 0
+        self._wait_s = request.wait_s
         self._body: _FixedBody | _ChunkedBody
-        if is_head_only or head.status in (204, 304):
+        if request.method == "HEAD" or head.status in (204, 304):
             self._body = _FixedBody(connection, state.trailing_data[0], 0)
         elif head.is_chunked:
             self._body = _ChunkedBody(connection, state)
         else:
-            self._body = _FixedBody(connection, state.trailing_data[0], head.content_length or 0)
+            n_bytes = head.content_length or 0
+            self._body = _FixedBody(connection, state.trailing_data[0], n_bytes, may_end_early=request.wait_s > 0)
 
     async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         """Give at least one byte of the body, 0 at its end; bounded in time, see ClientLimits."""
         if self._body.is_complete:
             return 0
         started_at = trio.current_time()
-        with within(self._pace.wait_s, "no byte of its answer came"):
+        with within(self._pace.wait_s + self._wait_s, "no byte of its answer came"):
             n_bytes = await self._body.receive_into(buffer, when_full)
-        now = trio.current_time()
-        self._pace.note(n_bytes, now - started_at)
-        self._n_bytes += n_bytes
-        if self._body.is_complete:
-            self.connection.note_body(self._n_bytes, now - self._started_at)
+        self._pace.note(n_bytes, trio.current_time() - started_at)
         return n_bytes
 
     @property
@@ -164,11 +168,12 @@ class Exchange:
 class _FixedBody:
     """A body of a known length; the bytes beyond it that came along are never read as anything."""
 
-    def __init__(self, connection: Connection, early: bytes, n_bytes: int) -> None:
+    def __init__(self, connection: Connection, early: bytes, n_bytes: int, *, may_end_early: bool = False) -> None:
         self.is_clean = len(early) <= n_bytes
         self._connection = connection
         self._early = memoryview(early)[:n_bytes]
         self._n_left = n_bytes
+        self._may_end_early = may_end_early
 
     @property
     def is_complete(self) -> bool:
@@ -184,7 +189,8 @@ class _FixedBody:
             is_whole = len(buffer) <= self._n_left
             n_bytes = await self._connection.receive_into(buffer[: self._n_left], when_full if is_whole else None)
         if n_bytes == 0:
-            raise PeerUnreachableError(f"it closed the connection {self._n_left} bytes before its answer's end")
+            kind = PeerLacksError if self._may_end_early else PeerUnreachableError
+            raise kind(f"it closed the connection {self._n_left} bytes before its answer's end")
         self._n_left -= n_bytes
         return n_bytes
 

@@ -13,7 +13,8 @@ import h11
 
 from .. import __version__
 from ..core.model import ByteRange
-from ..core.wire import format_range, parse_content_range
+from ..core.secret import Secret
+from ..core.wire import format_range, format_wait, parse_content_range
 from ..errors import PeerLacksError, PeerLiedError, PeerRefusedError
 from .address import PeerAddress
 
@@ -23,6 +24,10 @@ _BUSY = (429, 502, 503, 504)
 
 class PeerBusyError(PeerRefusedError):
     """The peer, or what stands before it, can't answer just now; that tells nothing about what it has."""
+
+
+class PeerForbidsError(PeerRefusedError):
+    """The peer answers others, or who says its secret: it is one of ours all the same."""
 
 
 def printable(text: str | bytes) -> str:
@@ -39,8 +44,10 @@ class Request:
     path: str
     method: str = "GET"
     span: ByteRange | None = None
+    wait_s: float = 0.0
+    """How long the peer may wait before it answers, for blocks that are on their way to it."""
 
-    def encode(self, address: PeerAddress) -> h11.Request:
+    def encode(self, address: PeerAddress, secret: Secret | None = None) -> h11.Request:
         headers = [
             ("Host", address.authority),
             ("User-Agent", f"kacheryfs/{__version__}"),
@@ -49,6 +56,10 @@ class Request:
         ]
         if self.span:
             headers.append(("Range", format_range(self.span)))
+        if secret is not None:
+            headers.append(("Authorization", secret.header))
+        if self.wait_s:
+            headers.append(("Prefer", format_wait(self.wait_s)))
         return h11.Request(method=self.method, target=address.prefix + self.path, headers=headers)
 
 
@@ -104,6 +115,10 @@ def refuse(head: Head, body: bytes, what: str) -> NoReturn:
         raise PeerLacksError(f"it does not have {what}{said}")
     if head.status == 410:
         raise PeerLacksError(f"its {what} was changed since it was shared{said}")
+    if head.status == 401 or (head.status == 403 and said):
+        raise PeerForbidsError(f"it answers {head.status}{said}")
+    if head.status == 403:  # so a bucket answers, where nobody may list it, for a key that it hasn't
+        raise PeerLacksError(f"it answers 403 for {what}: it hasn't it, or doesn't give it")
     if 300 <= head.status < 400:
         raise PeerRefusedError(f"it answers {head.status} for {what}, and redirects are not followed")
     kind = PeerBusyError if head.status in _BUSY else PeerRefusedError

@@ -34,6 +34,10 @@ class Peer(Protocol):
     @property
     def stats(self) -> PeerStats: ...
 
+    @property
+    def peer_id(self) -> bytes | None:
+        """Who it says it is, by whatever URL; None while that isn't known, and of who names no id."""
+
     async def connect(self) -> None:
         """Learn whether the peer speaks the protocol or is static; costs nothing once known.
 
@@ -56,11 +60,14 @@ class Peer(Protocol):
         """Return a root or a group, not verified."""
 
     def open_range(
-        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int
+        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int, wait_s: float = 0.0
     ) -> AbstractAsyncContextManager[RangeStream]:
         """Ask for ``span`` of a file of ``size_bytes``; the context holds one connection.
 
         ``is_partial``: by (H, M), from a peer that need not have the whole file. An empty span only of an empty file.
+        ``wait_s``: how long such a peer may wait for each block that is missing there but on its way to it (at most
+        ``wire.MAX_WAIT_S``); the answer may begin that much later, and comes as the blocks do. PeerLacksError where
+        a block didn't come, perhaps after some of the bytes.
         """
 
     async def aclose(self) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import trio
+
+from ..core.rate import Rate
 
 _WEIGHT = 0.25
 """Of the newest sample: an old habit is forgotten after about ten requests."""
@@ -10,7 +14,7 @@ _WEIGHT = 0.25
 
 @dataclass(slots=True)
 class PeerStats:
-    """Counters and smoothed measures of one peer; changed only by the peer itself.
+    """Counters and smoothed measures of one peer; changed by the peer itself, but for ``rate``.
 
     Times are of trio's clock.
     """
@@ -21,19 +25,20 @@ class PeerStats:
     n_open_connections: int = 0
     round_trip_s: float | None = None
     """From a request's last byte out to its answer's first byte in, smoothed."""
-    rate_bytes_per_s: float | None = None
-    """Of one body as its reader saw it, smoothed over bodies of 64 KiB or more."""
+    rate: Rate = field(default_factory=Rate)
+    """Of the bytes of files; measured by whoever receives them, for it knows what it asked for."""
     last_error: str | None = None
     last_error_at: float | None = None
     last_answer_at: float | None = None
 
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """What it can be expected to deliver, None where nothing is known; asked within trio."""
+        return self.rate.find_estimate(trio.current_time())
+
     def note_round_trip(self, elapsed_s: float, now: float) -> None:
         self.round_trip_s = _smooth(self.round_trip_s, elapsed_s)
         self.last_answer_at = now
-
-    def note_body(self, n_bytes: int, elapsed_s: float) -> None:
-        if n_bytes >= 64 * 1024 and elapsed_s > 0:
-            self.rate_bytes_per_s = _smooth(self.rate_bytes_per_s, n_bytes / elapsed_s)
 
     def note_error(self, message: str, now: float) -> None:
         self.last_error = message

@@ -10,10 +10,11 @@ from http import HTTPStatus
 import h11
 import trio
 
-from .limits import ServeLimits
-from .replies import Reply
+from ..core.model import ByteRange
+from .common import Common
+from .replies import FileBody, Reply
 from .routes import Refusal, RequestHead
-from .sending import Transfer, send_all
+from .sending import Outlet
 
 _RECEIVE_BYTES = 16 * 1024
 _LINGER_BYTES = 1024 * 1024
@@ -28,12 +29,13 @@ _NOT_HTTP = Refusal(400, "this is not a well-formed HTTP/1.1 request", must_clos
 class Framing:
     """Frames one connection's requests and replies; knows nothing of what they mean."""
 
-    def __init__(self, stream: trio.SocketStream, limits: ServeLimits) -> None:
+    def __init__(self, stream: trio.SocketStream, address: str, common: Common) -> None:
         self._stream = stream
-        self._limits = limits
-        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.max_head_bytes)
+        self._address = address
+        self._common = common
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=common.limits.max_head_bytes)
         self._is_head = False  # Invariant: what h11 believes, too, whatever is wrong with the request
-        self._sock_fd = stream.socket.fileno()
+        self._outlet = Outlet(stream.socket.fileno(), address, common)
         stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _KERNEL_DEFAULT)
 
     @property
@@ -74,8 +76,11 @@ class Framing:
         except h11.RemoteProtocolError as exc:
             return _TOO_LARGE if exc.error_status_hint == 431 else _NOT_HTTP
 
-    async def send(self, reply: Reply, limiter: trio.CapacityLimiter) -> None:
-        """Send a reply (to HEAD without its body); errors as ``send_all``."""
+    async def send(self, reply: Reply) -> bool:
+        """Send a reply (to HEAD without its body); errors as ``Outlet.send``.
+
+        False: it ends early, since a block that it waited for didn't come; the connection must be closed.
+        """
         reason = HTTPStatus(reply.status).phrase
         head = self._http.send(h11.Response(status_code=reply.status, headers=_headers_of(reply), reason=reason))
         assert head is not None
@@ -83,7 +88,25 @@ class Framing:
         if len(body):
             self._http.send_with_data_passthrough(h11.Data(data=body))  # type: ignore[arg-type]  # only its len counts
         self._http.send(h11.EndOfMessage())
-        await send_all(Transfer(self._sock_fd, head, body), self._sock_fd, self._limits, limiter)
+        if isinstance(body, FileBody) and body.wait_s:
+            return await self._send_as_it_comes(head, body)
+        await self._outlet.send(head, body)
+        return True
+
+    async def _send_as_it_comes(self, head: bytes, body: FileBody) -> bool:
+        rest = body.span
+        while rest:
+            stop = await self.wait_for(body, rest)
+            if stop == rest.start:
+                return False
+            await self._outlet.send(head, FileBody(body.readable, ByteRange(rest.start, stop)))
+            head, rest = b"", ByteRange(stop, rest.stop)
+        return True
+
+    async def wait_for(self, body: FileBody, rest: ByteRange) -> int:
+        """Return up to which byte ``rest`` can be sent now; its start where nothing of it has come."""
+        sock_fd = self._stream.socket.fileno()
+        return await self._common.waiters.wait_for(body.readable, rest, body.wait_s, self._address, sock_fd)
 
     def abort(self) -> None:
         """Have the close be a reset, which drops what the kernel still holds for a client that takes nothing."""
@@ -91,7 +114,7 @@ class Framing:
 
     async def linger(self) -> None:
         """End our side, then drop what the client still sends, so that its reset doesn't destroy the reply."""
-        with trio.move_on_after(self._limits.linger_s):
+        with trio.move_on_after(self._common.limits.linger_s):
             await self._stream.send_eof()
             n_dropped = 0
             while n_dropped < _LINGER_BYTES and (data := await self._stream.receive_some(_RECEIVE_BYTES)):

@@ -14,6 +14,9 @@ class ServeLimits:
     max_connections: int = 256
     max_connections_per_address: int = 128
     """Half of all, so that one address can't shut out the others; a reverse proxy is one address."""
+    max_waiting: int = 128
+    """Requests that wait for blocks which are being fetched here (``Prefer: wait``); half of them of one address."""
+    max_waiting_per_address: int = 64
     max_lookups: int = 8
     """Threads that ask catalog and store (and verify a stored block the first time it is sent)."""
     max_sends: int = 16
@@ -22,6 +25,8 @@ class ServeLimits:
     max_target_bytes: int = 4096
     """64 salted digests in one "have" are 2.8 kB."""
     head_timeout_s: float = 10.0
+    upload_bytes_per_s: int | None = None
+    """All connections together; None: as fast as the line takes it."""
     idle_timeout_s: float = 60.0
     thread_timeout_s: float = 10.0
     """How long a request waits for a free thread before it is told "too busy" (or, when half sent, is cut)."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
-from ..core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout, Sha1
+from ..core.model import BLOCK_BYTES, Binding, Blake3, BlockRange, ByteRange, Layout, Sha1
 from ..core.wire import FileInfo, group_blocks
 from ..errors import ChangedError, NotFoundError, ProofError
 from .source import Readable
@@ -31,14 +32,25 @@ class Originals(Protocol):
     def find_manifest_part(self, digest: Blake3) -> bytes | None: ...
 
 
+class Sender(Protocol):
+    """A descriptor of a stored file, on which bytes are kept from being evicted."""
+
+    fd: int
+
+    def holding(self, span: ByteRange) -> AbstractContextManager[None]: ...
+    def check_current(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Stored(Protocol):
     """A file of the store, whole or in part."""
 
     layout: Layout
 
-    @property
-    def fd(self) -> int: ...
+    def open_sender(self) -> Sender: ...
     def is_present(self, block: int) -> bool: ...
+    def is_wanted(self, block: int) -> bool: ...
+    def note_use(self, blocks: BlockRange) -> None: ...
     def is_checked(self, block: int) -> bool: ...
     def check(self, block: int) -> bool: ...
     def close(self) -> None: ...
@@ -62,8 +74,14 @@ class SharedOriginal:
         self.fd = original.fd
         self.size_bytes = original.size_bytes
 
-    def has(self, span: ByteRange) -> bool:
+    def find_missing(self, span: ByteRange) -> int | None:
+        return None
+
+    def is_coming(self, span: ByteRange) -> bool:
         return True
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def check(self, span: ByteRange) -> None:
         self._original.check()
@@ -78,20 +96,45 @@ class StoredBlocks:
     def __init__(self, stored: Stored, sha1: Sha1) -> None:
         self._stored = stored
         self._sha1 = sha1
-        self.fd = stored.fd
+        self._sender: Sender | None = None  # opened late: where all is on its way, there may be nothing to open yet
         self.size_bytes = stored.layout.size_bytes
 
-    def has(self, span: ByteRange) -> bool:
-        return all(self._stored.is_present(block) for block in self._stored.layout.blocks_of(span))
+    @property
+    def fd(self) -> int:
+        return self._open().fd
+
+    def find_missing(self, span: ByteRange) -> int | None:
+        layout = self._stored.layout
+        for block in layout.blocks_of(span):
+            if not self._stored.is_present(block):
+                return max(block * layout.block_bytes, span.start)
+        return None
+
+    def is_coming(self, span: ByteRange) -> bool:
+        stored = self._stored
+        return all(stored.is_present(block) or stored.is_wanted(block) for block in stored.layout.blocks_of(span))
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        if not span:
+            return nullcontext()
+        self._stored.note_use(self._stored.layout.blocks_of(span))  # what peers read is in use like what is read here
+        return self._open().holding(span)
+
+    def _open(self) -> Sender:
+        if self._sender is None:
+            self._sender = self._stored.open_sender()
+        return self._sender
 
     def check(self, span: ByteRange) -> None:
-        if self._stored.fd != self.fd:  # what is checked now lies in another file, in whose place ours has a hole
-            raise ProofError(f"sha1 {self._sha1.short}: its blocks were replaced while they were being sent")
         for block in self._stored.layout.blocks_of(span):
             if not self._stored.is_checked(block) and not self._stored.check(block):
                 raise ProofError(f"sha1 {self._sha1.short}, block {block}: absent, or damaged on this disk")
+        if self._sender is not None:  # the blocks that were checked shall be those of the file that is sent from
+            self._sender.check_current()
 
     def close(self) -> None:
+        if self._sender is not None:
+            self._sender.close()
         self._stored.close()
 
 
@@ -106,8 +149,14 @@ class ProvenFile:
         self.fd = fd
         self.size_bytes = os.fstat(fd).st_size
 
-    def has(self, span: ByteRange) -> bool:
+    def find_missing(self, span: ByteRange) -> int | None:
+        return None
+
+    def is_coming(self, span: ByteRange) -> bool:
         return True
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def check(self, span: ByteRange) -> None:
         """Nothing more can be told."""

@@ -12,11 +12,12 @@ from .source import Readable
 def read_checked(readable: Readable, span: ByteRange) -> bytes:
     """Return the bytes of ``span``; blocking.
 
-    ChangedError, ProofError: not what was promised; OSError: the disk.
+    ChangedError, ProofError: not what was promised; StoreError, OSError: the disk.
     """
-    readable.check(span)
-    data = _read(readable.fd, span)
-    readable.check(span)
+    with readable.hold(span):
+        readable.check(span)
+        data = _read(readable.fd, span)
+        readable.check(span)
     return data
 
 

@@ -57,6 +57,8 @@ class FileBody:
 
     readable: Readable
     span: ByteRange
+    wait_s: int = 0
+    """How long to wait for each block of the span that isn't here yet; 0: all are."""
 
     def __len__(self) -> int:
         return len(self.span)
@@ -95,10 +97,13 @@ def too_busy(limits: ServeLimits, *, must_close: bool = True) -> Reply:
 class Responder:
     """Turns request heads into replies, out of one Source; thread-safe."""
 
-    def __init__(self, source: Source, limits: ServeLimits, warn_once: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, source: Source, limits: ServeLimits, warn_once: Callable[[str, str], None], peer_id: bytes | None
+    ) -> None:
         self._source = source
         self._limits = limits
         self._warn_once = warn_once
+        self._who = wire.encode_peer(f"kacheryfs/{__version__}", peer_id)
 
     def respond(self, head: RequestHead) -> Reply:
         """Return the reply to a request; every failure of the source is one, too."""
@@ -125,7 +130,7 @@ class Responder:
             case Welcome():
                 return Reply(200, (("Content-Type", "text/plain; charset=utf-8"), _FRESH), _WELCOME.encode())
             case AskPeer():
-                return _json({"protocol": wire.PROTOCOL, "software": f"kacheryfs/{__version__}"})
+                return Reply(200, (_JSON, _FRESH), self._who)
             case AskHave(salted):
                 return _json({"have": [self._source.find_salted(digest) for digest in salted]})
             case AskFile(sha1):
@@ -139,7 +144,8 @@ class Responder:
             case GetBlocks(binding):
                 if head.find("range") is None:
                     return refuse(Refusal(400, "ask for blocks with one Range: bytes=A-B"))
-                return _send(self._source.open_partial(binding), replace(head, method="GET"), binding.sha1)
+                readable = self._source.open_partial(binding)
+                return _send(readable, replace(head, method="GET"), binding.sha1, _wait_s_of(head))
             case GetManifestPart(digest):
                 return _send_part(self._source.find_manifest_part(digest), head, digest)
 
@@ -152,7 +158,11 @@ def _octets(data: bytes) -> Reply:
     return Reply(200, (_BYTES, _FRESH), data)
 
 
-def _send(readable: Readable | None, head: RequestHead, digest: Sha1) -> Reply:
+def _wait_s_of(head: RequestHead) -> int:
+    return wire.parse_wait_s(head.find("prefer") or "")
+
+
+def _send(readable: Readable | None, head: RequestHead, digest: Sha1, wait_s: int = 0) -> Reply:
     """Answer with bytes of an open file, which is closed unless they go into the reply."""
     if readable is None:
         return refuse(NOT_HERE)
@@ -161,8 +171,11 @@ def _send(readable: Readable | None, head: RequestHead, digest: Sha1) -> Reply:
         status, span, headers = _choose(head, digest, readable.size_bytes)
         if status >= 300:
             return _without_bytes(status, headers)
-        if not readable.has(span):
-            return refuse(NOT_HERE)
+        if readable.find_missing(span) is not None:
+            if not wait_s or not readable.is_coming(span):
+                return refuse(NOT_HERE)
+            body = FileBody(readable, span, wait_s)
+            return Reply(status, headers, body)
         if len(span) <= _SMALL_BYTES:
             return Reply(status, headers, read_checked(readable, span))
         readable.check(ByteRange(span.start, min(span.stop, span.start + _CHECK_AHEAD_BYTES)))

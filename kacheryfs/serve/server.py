@@ -6,23 +6,26 @@ import errno
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import trio
 
 from ..errors import InputError, PeerUnreachableError
-from .connection import Connection, Threads
-from .doorman import Doorman
+from . import connection, metrics
+from .access import Access, Everybody
+from .common import Common
+from .counters import Counters
+from .doorman import neighbourhood
 from .framing import Framing
 from .limits import ServeLimits
-from .replies import Responder, too_busy
+from .metrics import CacheNumbers
+from .replies import Reply, Responder, refuse, too_busy
 from .source import Source
-from .warner import Warner
 
 log = logging.getLogger("kacheryfs.serve")
 
 _MAX_TURNED_AWAY = 64
-"""So many clients at once are told "too busy"; more are hung up on."""
+"""So many clients at once are told why they are turned away; more are hung up on."""
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
@@ -39,6 +42,11 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
     except (OSError, UnicodeError) as exc:
         raise InputError(f"can't listen on {host}:{port}: {_why(exc)}") from exc
     return listeners
+
+
+def inherit_listeners(fds: Sequence[int]) -> list[trio.SocketListener]:
+    """Take over sockets that listen already, made by who started this process."""
+    return [trio.SocketListener(trio.socket.from_stdlib_socket(socket.socket(fileno=fd))) for fd in fds]
 
 
 def _why(exc: Exception) -> str:
@@ -71,54 +79,91 @@ async def serve(
     listeners: Sequence[trio.SocketListener],
     limits: ServeLimits | None = None,
     *,
+    peer_id: bytes | None = None,
+    access: Access | None = None,
+    counters: Counters | None = None,
     task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Answer peers on ``listeners`` until cancelled, then close all of them and every connection."""
-    reception = _Reception(source, limits or ServeLimits())
-    await trio.serve_listeners(reception.receive, list(listeners), task_status=task_status)
+    """Answer peers on ``listeners`` until cancelled, then close all of them and every connection.
+
+    ``peer_id``: who we say we are; ``access``: whom we answer (None: everybody); ``counters``: to count in.
+    """
+    common = Common(limits or ServeLimits(), access or Everybody(), counters or Counters())
+    responder = Responder(source, common.limits, common.warner.warn_once, peer_id)
+    await respond(responder, listeners, common, task_status=task_status)
+
+
+async def respond(
+    responder: connection.Responder,
+    listeners: Sequence[trio.SocketListener],
+    common: Common,
+    *,
+    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer by ``responder`` until cancelled."""
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(common.uploads.run)
+        await trio.serve_listeners(_Reception(responder, common).receive, list(listeners), task_status=task_status)
+
+
+async def serve_metrics(
+    counters: Counters,
+    read_cache: Callable[[], CacheNumbers | None],
+    listeners: Sequence[trio.SocketListener],
+    *,
+    task_status: trio.TaskStatus[Sequence[trio.SocketListener]] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer who asks what a server counts, until cancelled."""
+    common = Common(metrics.LIMITS, Everybody(), Counters())
+    await respond(metrics.Metrics(counters, read_cache), listeners, common, task_status=task_status)
 
 
 class _Reception:
     """Takes each accepted connection to a Connection, or turns it away."""
 
-    def __init__(self, source: Source, limits: ServeLimits) -> None:
-        self._limits = limits
-        self._warner = Warner()
-        self._responder = Responder(source, limits, self._warner.warn_once)
-        self._threads = Threads(limits)
-        self._doorman = Doorman(limits)
+    def __init__(self, responder: connection.Responder, common: Common) -> None:
+        self._responder = responder
+        self._common = common
         self._n_turned_away = 0
 
     async def receive(self, stream: trio.SocketStream) -> None:
         """Serve one client; whatever happens, only its own connection ends."""
         async with stream:
             try:
-                host = str(stream.socket.getpeername()[0])
-                with self._doorman.admit(host) as is_admitted:
-                    await (self._serve(stream, host) if is_admitted else self._turn_away(stream))
+                await self._receive(stream, str(stream.socket.getpeername()[0]))
             except (OSError, trio.BrokenResourceError, PeerUnreachableError) as exc:
                 log.debug("a connection ended: %s", exc)
             except Exception:  # the outer edge: a mistake of ours must not end the server for all others
                 log.exception("a connection ended by a mistake in kacheryfs; please report it")
 
-    async def _serve(self, stream: trio.SocketStream, host: str) -> None:
-        connection = Connection(
-            Framing(stream, self._limits),
-            self._responder,
-            limits=self._limits,
-            threads=self._threads,
-            doorman=self._doorman,
-            warner=self._warner,
-        )
-        await connection.run(host)
+    async def _receive(self, stream: trio.SocketStream, host: str) -> None:
+        framing = Framing(stream, neighbourhood(host), self._common)
+        refusal = self._common.access.refuse_address(host)
+        if refusal is not None:
+            await self._turn_away(framing, refuse(refusal), "address")
+            return
+        with self._common.doorman.admit(host) as is_admitted:
+            if is_admitted:
+                await self._serve(framing, host)
+            else:
+                await self._turn_away(framing, too_busy(self._common.limits), "full")
 
-    async def _turn_away(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, framing: Framing, host: str) -> None:
+        counters = self._common.counters
+        counters.n_connections += 1
+        counters.n_open += 1
+        try:
+            await connection.Connection(framing, self._responder, self._common).run(host)
+        finally:
+            counters.n_open -= 1
+
+    async def _turn_away(self, framing: Framing, reply: Reply, reason: str) -> None:
+        self._common.counters.refused[reason] += 1
         if self._n_turned_away >= _MAX_TURNED_AWAY:
             return
         self._n_turned_away += 1
         try:
-            framing = Framing(stream, self._limits)
-            await framing.send(too_busy(self._limits), self._threads.sends)
+            await framing.send(reply)
             await framing.linger()
         finally:
             self._n_turned_away -= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from ..core.model import Binding, Blake3, ByteRange, Sha1
@@ -9,7 +10,7 @@ from ..core.wire import FileInfo
 
 
 class Readable(Protocol):
-    """An open file whose bytes may be sent from ``fd`` while ``check`` says so."""
+    """An open file whose bytes may be sent from ``fd`` while they are held, and ``check`` says so; one thread's."""
 
     @property
     def fd(self) -> int: ...
@@ -17,13 +18,22 @@ class Readable(Protocol):
     @property
     def size_bytes(self) -> int: ...
 
-    def has(self, span: ByteRange) -> bool:
-        """Tell whether all of ``span`` is here; cheap."""
+    def find_missing(self, span: ByteRange) -> int | None:
+        """Return where the first bytes of ``span`` that aren't here begin, None where all are; cheap."""
+
+    def is_coming(self, span: ByteRange) -> bool:
+        """Tell whether what is missing of ``span`` is being fetched here; cheap."""
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        """Keep bytes that are here where they are while they are read or sent: no hole comes under them.
+
+        StoreError where that can't be. Blocking.
+        """
 
     def check(self, span: ByteRange) -> None:
         """Return if the bytes of ``span`` are still those that were promised, else ChangedError or ProofError.
 
-        Called before and after they are read. Blocking.
+        Called before and after they are read, and holding them. Blocking.
         """
 
     def close(self) -> None: ...

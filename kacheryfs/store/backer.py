@@ -12,7 +12,7 @@ from .backing import Backing
 from .folder import LOCK_TIMEOUT_S, StoreFolder, lock_name
 from .index import Index, Row
 from .partial import find_partial, make_partial, remove_partial
-from .promotion import demote, find_complete, is_at, promote
+from .promotion import demote, find_complete, find_own_complete, is_at, promote
 
 
 class Backer:
@@ -43,18 +43,31 @@ class Backer:
         if self._binding.manifest is not None and self._folder.is_writable:
             try:
                 with self._hold():
-                    return self._find()
+                    return self._find(is_held=True)
             except OSError:  # read-only or gone since: read what can be read; the next put tries to write again
                 self._folder.is_writable = False
         return self._find() or self._find()  # a promotion may have come between its two looks
 
-    def _find(self) -> Backing | None:
-        """Open the complete file first: another process may have promoted the partial one at any time before."""
+    def _find(self, *, is_held: bool = False) -> Backing | None:
+        """Open the complete file first: another process may have promoted the partial one at any time before.
+
+        ``is_held``: the locks of the file are.
+        """
         if not self._shuns_complete:
-            complete = find_complete(self._folder, self._binding.sha1, self._layout)
+            complete = self._find_complete(is_held)
             if complete is not None:
                 return complete
         return None if self._binding.manifest is None else find_partial(self._folder, self._binding, self._layout)
+
+    def _find_complete(self, is_held: bool) -> Backing | None:
+        if is_held and self._binding.manifest is not None and self._is_own_complete():
+            return find_own_complete(self._folder, self._binding, self._layout)
+        return find_complete(self._folder, self._binding.sha1, self._layout)
+
+    def _is_own_complete(self) -> bool:
+        """Return whether a complete file, if there is one, was proven with this binding's manifest."""
+        proven = self._index.find_proven(self._binding.sha1)
+        return proven is not None and proven.binding == self._binding
 
     def make_writable(self) -> Backing:
         """Return a backing that takes blocks, or has them all; OSError where neither can be."""
@@ -67,22 +80,24 @@ class Backer:
             self.leave_complete(backing)
         with self._changing():
             if self.backing is backing or not self.backing.is_writable:
-                self._replace(self._find() or make_partial(self._folder, self._binding, self._layout))
+                self._replace(self._find(is_held=True) or make_partial(self._folder, self._binding, self._layout))
             return self.backing
 
     def leave_complete(self, backing: Backing) -> None:
         """Stop using a complete file that isn't what the manifest says.
 
-        Either the disk spoilt it, then it is partial again; or the manifest is another's, then it stays where it is.
+        The disk spoilt it, then it is partial again; or some of it was evicted, then it is so already; or the manifest
+        is another's, then it stays where it is.
         """
         with self._changing():
-            if self.backing is not backing:
+            if self.backing is not backing or backing.is_full():
                 return
-            proven = self._index.find_proven(self._binding.sha1)
-            if proven and proven.binding == self._binding and is_at(self._folder, self._binding.sha1, backing.fd):
-                demote(self._folder, self._index, self._binding, backing)
-            self._shuns_complete = True
-            found = self._find()
+            if is_at(self._folder, self._binding.sha1, backing.fd):
+                if self._is_own_complete():
+                    demote(self._folder, self._index, self._binding, backing)
+                else:
+                    self._shuns_complete = True
+            found = self._find(is_held=True)
             if found is not None:
                 found.inherit_checked(backing)
             self._replace(found)
@@ -117,7 +132,7 @@ class Backer:
         """Remove presence and data, for every process that has them open."""
         with self._folder.trouble.reported(), self._changing():
             places, backing = self._folder.places, self.backing
-            if backing.presence is not None and backing.is_writable:
+            if backing.presence is not None and backing.presence.is_writable:
                 backing.presence.clear_all()
             if is_at(self._folder, self._binding.sha1, backing.fd):
                 os.unlink(places.complete(self._binding.sha1))
@@ -149,7 +164,7 @@ class Backer:
                 yield
 
     def _hold(self) -> contextlib.AbstractContextManager[None]:
-        return self._folder.locks.hold(lock_name(self._binding), timeout_s=LOCK_TIMEOUT_S)
+        return self._folder.hold_file(self._binding, timeout_s=LOCK_TIMEOUT_S)
 
     def close(self) -> None:
         with self._lock:

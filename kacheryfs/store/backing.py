@@ -2,7 +2,7 @@
 
 It is complete in itself: who holds one may read the blocks that it calls checked, whatever its ``StoredFile`` turns
 to meanwhile. ``checked`` may also say *bad*: not what the proof says, and so missing here, where presence can't be
-cleared.
+cleared. It stays checked when a block is evicted: who puts it there again has verified it, in whichever process.
 """
 
 from __future__ import annotations
@@ -10,21 +10,31 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..core.manifest import VerifiedBlock
-from ..core.model import ByteRange, Layout
+from ..core.model import BlockRange, ByteRange, Layout
 from ..errors import StoreError
 from . import flags
-from .presence import Presence
+from .locks import unlock, wait_for_lock
+from .presence import Presence, disk_cost
 
 _UNCHECKED, _CHECKED, _BAD = 0, 1, 2
 _NO_NOWAIT = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 """What file systems and kernels without RWF_NOWAIT answer."""
 
 
+_READ_TRIES = 100
+"""An eviction anywhere in the file has a read look again: tens a second at most, of 0.1 ms each."""
+_LOCK_TIMEOUT_S = 5.0
+"""Others have the bytes of missing blocks for the punch of an extent; who has them longer is stopped."""
+
+
 class Backing:
-    """One of three: a partial file, a complete one (which has no shared presence), or nothing on disk (fd is -1)."""
+    """One of three: a partial file, a complete one, or nothing on disk (fd is -1).
+
+    A complete one has a shared presence where that can be kept; else nothing of it is evicted while it is open.
+    """
 
     __slots__ = (
         "_can_nowait",
@@ -32,6 +42,7 @@ class Backing:
         "_writing",
         "checked",
         "fd",
+        "generation_at",
         "is_complete",
         "is_writable",
         "layout",
@@ -57,6 +68,7 @@ class Backing:
         self.checked = flags.zeros(layout.n_blocks) if checked is None else checked
         self.is_complete = is_complete
         self.is_writable = is_writable
+        self.generation_at = slice(0) if presence is None else presence.generation_at
         self._can_nowait = True
         self._writing = threading.Lock()  # one file is written by one thread at a time: others would spin in the kernel
         self._first_missing = 0  # a guess, to look there first
@@ -68,13 +80,15 @@ class Backing:
         return cls(layout, -1, nothing, checked=nothing)
 
     @classmethod
-    def complete(cls, layout: Layout, fd: int) -> Backing:
-        return cls(layout, fd, flags.ones(layout.n_blocks), is_complete=True)
+    def complete(cls, layout: Layout, fd: int, presence: Presence | None = None) -> Backing:
+        present = flags.ones(layout.n_blocks) if presence is None else presence.bits
+        return cls(layout, fd, present, presence=presence, is_complete=True)
 
     def as_complete(self) -> Backing:
         """Return the same open file as a proven one; what was checked stays so, and closing passes over to it."""
-        present = flags.ones(self.layout.n_blocks)
-        return Backing(self.layout, self.fd, present, presence=self.presence, checked=self.checked, is_complete=True)
+        return Backing(
+            self.layout, self.fd, self.present, presence=self.presence, checked=self.checked, is_complete=True
+        )
 
     def inherit_checked(self, earlier: Backing) -> None:
         """Take over what was checked where this is the same data file as ``earlier`` under another name."""
@@ -91,14 +105,16 @@ class Backing:
 
     def is_full(self) -> bool:
         """Return whether every block is present; cheap while the same one is missing, or the next after it."""
-        missing = self.present.find(b"\0", self._first_missing)
+        n_blocks = self.layout.n_blocks
+        missing = self.present.find(b"\0", self._first_missing, n_blocks)
         if missing < 0:
-            missing = self.present.find(b"\0")
+            missing = self.present.find(b"\0", 0, n_blocks)
         self._first_missing = max(missing, 0)
         return missing < 0 and self.checked.find(b"\2") < 0
 
     def count_present(self) -> int:
-        return flags.count(self.present) - sum(self.present[block] != 0 for block in flags.find_all(self.checked, _BAD))
+        n_bad = sum(self.present[block] != 0 for block in flags.find_all(self.checked, _BAD))
+        return flags.count(self.present, self.layout.n_blocks) - n_bad
 
     def mark_checked(self, block: int) -> None:
         self.checked[block] = _CHECKED
@@ -110,23 +126,56 @@ class Backing:
             self.presence.clear(block)
             self.checked[block] = _UNCHECKED
 
-    def write(self, blocks: Sequence[VerifiedBlock]) -> None:
-        """Write consecutive blocks, the data first, then set presence; OSError leaves all of them missing."""
+    def write(self, blocks: Sequence[VerifiedBlock], keep: Callable[[int], None]) -> int:
+        """Write consecutive blocks, the data first, then set presence; return how many bytes were not there before.
+
+        OSError leaves all of them missing; ``keep`` was told what of them lies on disk even so. The lock keeps an
+        evictor from punching between the data and the presence,
+        and another writer from counting the same blocks. It belongs to the descriptor: hence one thread at a time.
+        """
         assert self.presence is not None
         assert self.is_writable
-        first, n_blocks = blocks[0].index, len(blocks)
+        numbers = BlockRange(blocks[0].index, blocks[-1].index + 1)
+        span = self.layout.bytes_of(numbers)
         with self._writing:
-            for block in blocks:
-                self._write(block)
-        self.presence.set(first, n_blocks)
-        self.checked[first : first + n_blocks] = bytes([_CHECKED]) * n_blocks
+            if not wait_for_lock(self.fd, span, timeout_s=_LOCK_TIMEOUT_S):
+                raise OSError(errno.EAGAIN, f"others had the blocks locked for {_LOCK_TIMEOUT_S:g} s")
+            try:
+                n_new = sum(disk_cost(self.layout, block.index) for block in blocks if not self.present[block.index])
+                for block in blocks:
+                    self._write(block, keep)
+                self.presence.set(numbers.start, len(numbers))
+            finally:
+                unlock(self.fd, span)
+        self.checked[numbers.start : numbers.stop] = bytes([_CHECKED]) * len(numbers)
+        return n_new
 
-    def _write(self, block: VerifiedBlock) -> None:
+    def _write(self, block: VerifiedBlock, keep: Callable[[int], None]) -> None:
         # One block a call: ext4 makes folios as large as the call, and those of 512 KiB and more are taken from memory
         # that a virtual machine's host has to give anew (measured: 1.5 s a GB instead of 0.5).
         data, offset, done = memoryview(block.data), block.index * self.layout.block_bytes, 0
         while done < len(data):
-            done += os.pwrite(self.fd, data[done:], offset + done)
+            n_bytes = os.pwrite(self.fd, data[done:], offset + done)
+            if not done and not self.present[block.index]:
+                keep(disk_cost(self.layout, block.index))
+            done += n_bytes
+
+    def note_use(self, extents: Sequence[int], heat_ms: int) -> None:
+        """Note that extents are used; of a file without presence, the file. OSError."""
+        if self.presence is not None:
+            self.presence.note_heat(extents, heat_ms)
+        elif self.fd >= 0:
+            os.utime(self.fd)
+
+    def note_wanted(self, blocks: BlockRange, now_ms: int) -> None:
+        if self.presence is not None:
+            self.presence.note_wanted(blocks, now_ms)
+
+    def is_wanted(self, block: int, now_ms: int) -> bool:
+        return self.presence is not None and self.presence.is_wanted(block, now_ms)
+
+    def is_any_wanted(self, now_ms: int) -> bool:
+        return self.presence is not None and self.presence.is_any_wanted(now_ms)
 
     def is_cut(self) -> bool:
         """Return whether the data file lost its end: writing would make a hole of what was checked before."""
@@ -141,17 +190,33 @@ class Backing:
 
     def read_into(self, span: ByteRange, buffer: memoryview) -> None:
         """Fill ``buffer`` with ``span``; OSError where the disk fails, StoreError where a block of it isn't checked."""
+        for _ in range(_READ_TRIES):
+            generation = self.generation()
+            if not self._are_checked(span):
+                break
+            self._read_all(span, buffer)
+            if self.generation() == generation:
+                return
+        raise StoreError(
+            f"store: blocks of bytes {span.start} to {span.stop} are missing, or went while they were read"
+        )
+
+    def _read_all(self, span: ByteRange, buffer: memoryview) -> None:
         done = 0
         while done < len(span):
             n_bytes = os.preadv(self.fd, [buffer[done : len(span)]], span.start + done)
             if n_bytes == 0:
                 raise OSError(errno.EIO, "the data file was cut")
             done += n_bytes
-        if not self._are_checked(span):
-            raise StoreError(f"store: blocks of bytes {span.start} to {span.stop} went missing while they were read")
 
     def read_now(self, span: ByteRange, buffer: memoryview) -> bool:
-        """Do the same from memory alone; False where the disk would have to be waited for, or fails."""
+        """Do the same from memory alone; False where the disk would have to be waited for, or fails.
+
+        What lies between two looks at the same generation is what the presence said it is (``blocks`` tells why).
+        """
+        generation = self.present[self.generation_at]
+        if not self._are_checked(span):
+            return False
         flag = os.RWF_NOWAIT if self._can_nowait else 0
         try:
             n_bytes = os.preadv(self.fd, [buffer[: len(span)]], span.start, flag)
@@ -160,10 +225,13 @@ class Backing:
                 self._can_nowait = False
                 return self.read_now(span, buffer)
             return False  # would block; or a failing disk, which read_into reports
-        return n_bytes == len(span) and self._are_checked(span)
+        return n_bytes == len(span) and self.present[self.generation_at] == generation
+
+    def generation(self) -> bytes | bytearray:
+        """Return what changes whenever blocks are taken away from the file."""
+        return self.present[self.generation_at]
 
     def _are_checked(self, span: ByteRange) -> bool:
-        """Look after the read, not before: who takes a block back clears its presence first."""
         return all(map(self.is_checked, self.layout.blocks_of(span)))
 
     def close(self) -> None:

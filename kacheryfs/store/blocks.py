@@ -1,18 +1,39 @@
 """The store: verified blocks on disk, by binding until the whole is proven, then by SHA-1.
 
-Theory of operation ------------------- A ``StoredFile`` is what a binding (SHA-1, manifest) has here. It reads and
-writes through a ``Backing``: an open data file and two bytes a block, *present* (shared by all processes) and
-*checked* (this process verified it, or put it). A block is handed out only when both are set, and both are looked at
-after the read.
+Theory of operation
+-------------------
+A ``StoredFile`` is what a binding (SHA-1, manifest) has here. It reads and writes through a ``Backing``: an open data
+file and two bytes a block, *present* (shared by all processes) and *checked* (this process verified it, or put it). A
+block is handed out only when both are set.
 
 put
-    Data by ``pwrite``, then presence by ``pwrite`` of one byte. Killed between the two: the block is missing. The
-    power fails and the disk kept the presence but not the data: the first use verifies, and the block is missing. So
-    nothing is synced for a block.
+    Under an exclusive lock on the blocks' bytes: data by ``pwrite``, then presence by ``pwrite`` of one byte. Killed
+    between the two: the block is missing, and the next who looks for room makes a hole of its data. The power fails and
+    the disk kept the presence but not the data: the first use verifies, and the block is missing. So nothing is synced
+    for a block.
+read
+    No lock and no system call but the read: look at the file's *generation*, at the presence, read, and look at the
+    generation again. Whoever takes blocks away clears their presence first, then writes another generation, then makes
+    the hole. If the generation is the same at both looks, a hole that the read could have met was made before the
+    first: its presence was clear by then, and set again only after new data were written.
+evict
+    One process at a time, one victim at a time: a whole file that nobody has open, coldest first; else the coldest
+    extent (64 blocks, 16 MiB) of any. Of an extent: under the file's locks and an exclusive lock on its bytes, all
+    tried and not waited for, in the order above. So no put, no sender and no proof is under way there. Of a whole file:
+    under the exclusive lock of the byte that everybody who has it open shares (``holding``). A file of one block, and
+    one that was proven with no manifest that is known here, has no presence, and goes only whole; so does one under a
+    legacy manifest, of which only the index knows the blocks, and everything where a file system makes no holes.
 prove
-    All present: fsync, SHA-1 of the whole, one rename to ``sha1/ab/cd/ef/H``. The inode stays, so who has it open
-    reads on. Who opens it anew looks under ``sha1/`` first and then under ``partial/``, holding the binding's lock,
-    as the rename does. A file of one block is written beside and renamed there at once.
+    All present, and held against eviction: fsync, SHA-1 of the whole, one rename to ``sha1/ab/cd/ef/H``. The inode
+    stays, and so does its presence file, under ``partial/``. Who opens it anew looks under ``sha1/`` first and then
+    under ``partial/``, holding the file's locks, as the rename does: the binding's, then the SHA-1's, which all its
+    manifests share, as they do the place under ``sha1/``. A file of one block is written beside and
+    renamed there at once. What lies under ``sha1/`` is always whole: an extent of a proven file is evicted after the
+    rename back.
+send
+    ``sendfile`` can't look again: a ``Sender`` holds a shared lock on the bytes from the check to the end of the send,
+    on a descriptor of its own. Who has a file open without a presence that tells of evictions (a proven file under a
+    stranger's manifest, a store of version 1 that can't be written) holds one on all bytes.
 damage
     A block that isn't what its proof says is taken back: its presence is cleared. A complete file goes back to
     ``partial/`` with that block missing, if its manifest is the one that it was proven with; another's manifest may
@@ -20,14 +41,14 @@ damage
 drop
     A false claim: presence is cleared first, so that every process sees it, then all is removed.
 
+The bound: what a put will write is taken from the account first (``ledger``), in reserves that count as used, and what
+an eviction freed is given back after it; so all processes together stay below. A thread evicts ahead of need, from 96 %
+of the bound down to 92 %; a put that finds no room evicts by itself, and where nothing may go it returns False.
+
 What can't be written (a full disk, a read-only one, a removed folder) costs one warning: ``put`` returns False, and
 each later ``put`` tries again. Nothing is mapped for writing, and no data file is mapped at all, so that a failing
 disk is an OSError and not SIGBUS. What remains: a disk may lose what it took, or somebody may write into these files,
 between a block's check and a later read by the same process; only what is verified at every read would notice.
-
-Eviction will clear presence, then punch the hole under an exclusive OFD lock on the data file's bytes: nobody locks
-those now (``locks`` has a file of its own). A complete file has no presence that others look at: it can only be
-unlinked whole.
 """
 
 from __future__ import annotations
@@ -42,14 +63,23 @@ from pathlib import Path
 from ..core.legacy import decode_legacy_manifest
 from ..core.manifest import GroupedProof, Proof, Root, WholeProof, binding_of
 from ..core.model import MAX_BLOCK_BYTES, Binding, Blake3, ManifestDigest, Sha1
+from ..core.quantities import CacheSize
 from ..core.wire import FileInfo
 from ..errors import NotFoundError, ProofError
+from .cache import Cache
+from .counting import Counting
+from .evictor import Evictor
 from .files import StoredFile
 from .folder import StoreFolder
+from .growth import Growth
 from .index import Index, Row
+from .ledger import Ledger, now_ms
 from .parts import ManifestParts
-from .places import PRESENT
-from .presence import count_present_bytes
+from .pins import Pins
+from .places import DATA, PRESENT
+from .presence import count_present_bytes, is_wanted_now
+from .promotion import open_whole
+from .space import Room
 from .survey import survey
 
 __all__ = ["Store", "StoredFile", "StoredSummary"]
@@ -69,12 +99,21 @@ class StoredSummary:
 class Store:
     """The store in one folder. Any number of processes may use it at once, and any thread every method."""
 
-    def __init__(self, root: Path, *, min_free_fraction: float = 0.05) -> None:
-        self._folder = StoreFolder(Path(os.path.abspath(root)), min_free_fraction)
+    def __init__(self, root: Path, *, min_free_fraction: float = 0.05, cache_size: CacheSize | None = None) -> None:
+        """``cache_size`` None: no bound but the share of the disk that stays free."""
+        self._folder = StoreFolder(Path(os.path.abspath(root)))
         self._folder.start()
-        self._parts = ManifestParts(self._folder)
-        self._index = Index(self._folder.places.index, lambda: survey(self._folder.places))
+        places = self._folder.places
+        self._index = Index(places.index, lambda: survey(places))
         self._index.start()
+        self.pins = Pins(self._folder)
+        ledger = Ledger(places.usage)
+        room = Room(places.root, ledger, cache_size, min_free_fraction)
+        evictor = Evictor(self._folder, self._index, self.pins, ledger)
+        counting = Counting(places, self._index, ledger)
+        self.cache = Cache(self._folder, self._index, self.pins, room, evictor, counting)
+        self._growth = Growth(room, evictor, count=counting.count, make_ready=self._folder.make_ready)
+        self._parts = ManifestParts(self._folder, self._growth)
         self._lock = threading.Lock()
         self._files: dict[Binding, StoredFile] = {}
 
@@ -98,7 +137,7 @@ class Store:
         with self._lock:
             file = self._files.get(binding)
             if file is None or file.is_dropped:
-                file = StoredFile(self._folder, self._index, self._parts, proof, self._release)
+                file = StoredFile(self._folder, self._index, self._parts, self._growth, proof, self._release)
                 self._files[binding] = file
             file.n_openings += 1
             return file
@@ -115,13 +154,14 @@ class Store:
     def find_partial(self, binding: Binding) -> StoredFile | None:
         """Open what there is of ``binding``, complete or partial, without a proof in hand; None where there is nothing.
 
+        A file of which nothing is present yet is something while a block of it is under way.
         None too where the manifest isn't here (``put_manifest_part``) to verify by.
         """
         proof = self._find_proof(binding)
         if proof is None:
             return None
         file = self.open(proof)
-        if file.is_proven or file.present_count():
+        if file.is_proven or file.present_count() or file.is_any_wanted():
             return file
         file.close()
         return None
@@ -175,9 +215,12 @@ class Store:
         return FileInfo(size_bytes, row.binding.manifest) if row.layout.size_bytes == size_bytes else None
 
     def open_complete(self, sha1: Sha1) -> int:
-        """Return a descriptor of the proven file, for the caller to close; NotFoundError where there is none."""
+        """Return a descriptor of the proven file, for the caller to close; NotFoundError where there is none.
+
+        Nothing of the file is evicted while it is open.
+        """
         try:
-            return os.open(self._folder.places.complete(sha1), os.O_RDONLY | os.O_CLOEXEC)
+            return open_whole(self._folder, sha1)
         except OSError as exc:
             raise NotFoundError(f"sha1 {sha1.short}: the store has no proven file: {exc.strerror}") from exc
 
@@ -190,11 +233,15 @@ class Store:
         self._parts.put(digest, data)
 
     def find_salted(self, salted: Sha1) -> bool:
-        """Return whether there is any block under a SHA-1 whose salted digest this is."""
+        """Return whether a block is here, or under way, under a SHA-1 whose salted digest this is."""
         return any(self._has_any(row) for row in self._index.find_salted(salted))
 
     def _has_any(self, row: Row) -> bool:
-        return self._folder.places.complete(row.binding.sha1).exists() or self._partial_bytes(row) > 0
+        if self._folder.places.complete(row.binding.sha1).exists() or self._partial_bytes(row) > 0:
+            return True
+        if row.binding.manifest is None:
+            return False
+        return is_wanted_now(self._folder.places.partial(row.binding) / PRESENT, row.layout, now_ms())
 
     def files(self) -> Iterator[StoredSummary]:
         """Yield what the store has of each file, those of which it has nothing left out."""
@@ -208,8 +255,12 @@ class Store:
     def _partial_bytes(self, row: Row) -> int:
         if row.binding.manifest is None:
             return 0
-        return count_present_bytes(self._folder.places.partial(row.binding) / PRESENT, row.layout)
+        place = self._folder.places.partial(row.binding)
+        if not (place / DATA).exists():  # the presence of a complete file, which was found not to be there
+            return 0
+        return count_present_bytes(place / PRESENT, row.layout)
 
     def close(self) -> None:
-        """Close the index; files that are open stay so until they are closed."""
+        """Close the index, and end evicting; files that are open stay so until they are closed."""
+        self._growth.close()
         self._index.close()

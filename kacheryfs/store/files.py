@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..core.manifest import GroupedProof, Proof, VerifiedBlock, binding_of
 from ..core.model import BlockRange, ByteRange, Sha1
@@ -10,9 +11,15 @@ from ..errors import ClaimError, ProofError, StoreError
 from .backer import Backer
 from .backing import Backing
 from .folder import StoreFolder
+from .growth import Growth
+from .heat import Uses, heat_ms
 from .index import Index, Row
+from .ledger import now_ms
 from .parts import ManifestParts
+from .presence import Presence, disk_cost
 from .promotion import sha1_of_file
+from .sending import Sender
+from .space import FILE_BYTES
 
 
 class StoredFile:
@@ -27,34 +34,35 @@ class StoredFile:
         folder: StoreFolder,
         index: Index,
         parts: ManifestParts,
+        growth: Growth,
         proof: Proof,
         release: Callable[[StoredFile], None],
     ) -> None:
         self._folder = folder
         self._index = index
         self._parts = parts
-        self._proof = proof
+        self._growth = growth
+        self.proof = proof
+        """What the blocks are verified by: the latest that came with ``open`` has the groups that are asked for."""
         self._release = release
         self.layout = proof.layout
         self.binding = binding_of(proof)
         self._backer = Backer(folder, index, self.binding, self.layout)
         self._is_entered = False
+        self._uses = Uses()
+        self.refetch_s_per_mib = 0.0
+        """What it costs to fetch blocks of this file again: what is dear is kept longer. The engine's."""
         self.is_dropped = False
         self.n_openings = 0  # the Store's, under its lock
 
     @property
-    def proof(self) -> Proof:
-        """What the blocks are verified by."""
-        return self._proof
-
-    @property
     def fd(self) -> int:
-        """The data file, for ``sendfile`` of blocks that were checked before this was asked; -1 where there is none."""
+        """The data file, to tell it from another; -1 where there is none. Sending is ``open_sender``'s."""
         return self._backer.backing.fd
 
     @property
     def is_proven(self) -> bool:
-        """Whether the SHA-1 of the whole was found right."""
+        """Whether the SHA-1 of the whole was found right; until ``put`` finds blocks evicted since (``is_full``)."""
         return self._backer.backing.is_complete
 
     def is_present(self, block: int) -> bool:
@@ -83,17 +91,19 @@ class StoredFile:
         backing = self._backer.backing
         if backing.is_checked(block):
             return True
+        generation = backing.generation()
         if not backing.is_present(block) or not self._has_group(block):
             return False
         if not self._reads_right(backing, block):
-            self._take_back(backing, block)
+            if backing.generation() == generation:  # else it may have been evicted, and be right by now
+                self._take_back(backing, block)
             return False
         backing.mark_checked(block)
         return self.is_checked(block)
 
     def _has_group(self, block: int) -> bool:
         """Return whether the block can be verified; a group that is on disk is taken from there."""
-        proof = self._proof
+        proof = self.proof
         group = proof.missing_group(block)
         if group is None or not isinstance(proof, GroupedProof):
             return group is None
@@ -104,7 +114,7 @@ class StoredFile:
 
     def _reads_right(self, backing: Backing, block: int) -> bool:
         try:
-            self._proof.verify(block, backing.read_block(block))
+            self.proof.verify(block, backing.read_block(block))
         except (ProofError, OSError):  # another digest, cut short, or a bad disk: all mean that the block is missing
             return False
         return True
@@ -139,24 +149,33 @@ class StoredFile:
         assert n_bytes == len(self.layout.bytes_of(BlockRange(blocks[0].index, blocks[-1].index + 1)))
         if self.is_dropped or all(self.is_checked(block.index) for block in blocks):
             return not self.is_dropped
-        if not self._folder.space.take(n_bytes):
-            self._folder.trouble.report("the disk is nearly full")
-            return False
         with self._folder.trouble.reported():
-            self._put(blocks)
+            cost = sum(disk_cost(self.layout, block.index) for block in blocks)
+            with self._growth.taking(cost + self._file_cost()) as grant:
+                grant.written -= cost - self._put(blocks, grant.keep)
             self._folder.trouble.clear()
             return True
         return False
 
-    def _put(self, blocks: Sequence[VerifiedBlock]) -> None:
+    def _file_cost(self) -> int:
+        """Return what has to be made beside the blocks where nothing of the file is on disk yet."""
+        if self._backer.backing.fd >= 0:
+            return 0
+        return FILE_BYTES + Presence.disk_bytes(self.layout.n_blocks)
+
+    def _put(self, blocks: Sequence[VerifiedBlock], keep: Callable[[int], None]) -> int:
+        """Write blocks; return how many bytes were not there before, ``keep`` is told of them as they are written."""
         if self.binding.manifest is None:
             (block,) = blocks
             self._backer.write_complete(block.data).mark_checked(block.index)
-            return
+            return disk_cost(self.layout, block.index)
         backing = self._backer.make_writable()
-        if backing.is_writable:
-            backing.write(blocks)
-            self._enter()
+        if not backing.is_writable:
+            return 0
+        self._warm(BlockRange(blocks[0].index, blocks[-1].index + 1))  # first: what has no heat is the coldest
+        n_new = backing.write(blocks, keep)
+        self._enter()
+        return n_new
 
     def _enter(self) -> None:
         if not self._is_entered:
@@ -179,6 +198,18 @@ class StoredFile:
             return False
         if self.layout.n_blocks == 0:
             return self._prove_empty(backing)
+        everything = ByteRange(0, self.layout.size_bytes)
+        with contextlib.suppress(StoreError), self._holding(everything):  # replaced, or busy: the next time
+            return backing.is_full() and self._prove_held(backing)
+        return False
+
+    @contextlib.contextmanager
+    def _holding(self, span: ByteRange) -> Iterator[None]:
+        """Keep what is present of ``span`` from being evicted; StoreError where that can't be."""
+        with contextlib.closing(self.open_sender()) as sender, sender.holding(span):
+            yield
+
+    def _prove_held(self, backing: Backing) -> bool:
         with self._folder.trouble.reported():
             backing.sync()
         found = sha1_of_file(backing.fd, self.layout.size_bytes)
@@ -212,14 +243,50 @@ class StoredFile:
     def _spoilt(self, backing: Backing, blocks: Iterable[int]) -> list[int]:
         return [block for block in blocks if self._has_group(block) and not self._reads_right(backing, block)]
 
+    def open_sender(self) -> Sender:
+        """Return a descriptor of its own to send from, on which blocks are held; StoreError where nothing is here."""
+        return Sender(self)
+
+    def note_use(self, blocks: BlockRange) -> None:
+        """Note that blocks are being read, so that colder ones are evicted first; cheap, for an event loop.
+
+        What can't be written isn't noted.
+        """
+        self._warm(blocks)
+
+    def _warm(self, blocks: BlockRange) -> None:
+        due = self._uses.find_due(blocks)
+        if due:
+            with contextlib.suppress(OSError):
+                self._backer.backing.note_use(due, heat_ms(self.refetch_s_per_mib))
+
+    def note_wanted(self, blocks: BlockRange) -> None:
+        """Tell all processes that somebody has these blocks under way; holds for 2 to 3 s. May make the partial file.
+
+        Blocks: for a thread. Where it can't be written nobody is told.
+        """
+        if self.binding.manifest is None or self.is_dropped:
+            return
+        with self._folder.trouble.reported(), self._growth.taking(self._file_cost()):
+            self._backer.make_writable().note_wanted(blocks, now_ms())
+            self._enter()
+
+    def is_wanted(self, block: int) -> bool:
+        """Return whether somebody has this block under way; no system call."""
+        return self._backer.backing.is_wanted(block, now_ms())
+
+    def is_any_wanted(self) -> bool:
+        """Return whether somebody has any block under way."""
+        return self._backer.backing.is_any_wanted(now_ms())
+
     def drop(self) -> None:
         """Remove what is stored under this binding, for every process: its claim was false."""
         self.is_dropped = True
         self._backer.drop()
 
     def attach(self, proof: Proof) -> None:
-        """Open what is on disk, and verify by ``proof`` from now on: the latest has the groups that are asked for."""
-        self._proof = proof
+        """Open what is on disk, and verify by ``proof`` from now on."""
+        self.proof = proof
         self._backer.attach()
 
     def close(self) -> None:

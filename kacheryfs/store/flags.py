@@ -22,9 +22,9 @@ def ones(n_blocks: int) -> Flags:
     return bytearray(b"\1") * n_blocks
 
 
-def count(flags: Flags) -> int:
-    """Return how many flags are set: 1 ns a block."""
-    return len(flags) - sum(flags[at : at + _SLICE].count(0) for at in range(0, len(flags), _SLICE))
+def count(flags: Flags, n_blocks: int) -> int:
+    """Return how many of the first flags are set: 1 ns a block."""
+    return n_blocks - sum(flags[at : min(at + _SLICE, n_blocks)].count(0) for at in range(0, n_blocks, _SLICE))
 
 
 def find_all(flags: Flags, value: int) -> Iterator[int]:

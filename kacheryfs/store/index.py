@@ -29,6 +29,10 @@ CREATE TABLE IF NOT EXISTS file (
 CREATE INDEX IF NOT EXISTS by_salted ON file (salted);
 """
 _INSERT = "INSERT OR {} INTO file VALUES (?, ?, ?, ?, ?, ?)"
+_CORRECT = """INSERT INTO file VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes, block_bytes = excluded.block_bytes"""
+_LOG_PAGES = 64
+"""256 KiB, where SQLite's 1000 pages let the log grow to 4 MiB: it counts as the store's too."""
 _COLUMNS = "sha1, manifest, size_bytes, block_bytes, is_proven"
 _BUSY_TIMEOUT_S = 5.0
 
@@ -59,11 +63,14 @@ class Index:
         self._run("SELECT 1")
 
     def enter(self, row: Row) -> None:
-        """Enter a file; a proven one takes the place of what its SHA-1 was proven with before."""
+        """Enter a file; a proven one takes the place of what its SHA-1 was proven with before.
+
+        One that isn't corrects the sizes that the folders told, which of a legacy manifest are a guess.
+        """
         self._leave_substitute()
         if row.is_proven and row.binding.manifest is not None:
             self._run("UPDATE file SET is_proven = 0 WHERE sha1 = ?", row.binding.sha1.raw)
-        self._run(_INSERT.format("REPLACE" if row.is_proven else "IGNORE"), *_values(row))
+        self._run(_INSERT.format("REPLACE") if row.is_proven else _CORRECT, *_values(row))
 
     def forget(self, binding: Binding) -> None:
         self._run("DELETE FROM file WHERE sha1 = ? AND manifest = ?", binding.sha1.raw, _manifest_text(binding))
@@ -75,6 +82,14 @@ class Index:
 
     def find_salted(self, digest: Sha1) -> list[Row]:
         return self._select("WHERE salted = ?", digest.raw)
+
+    def find(self, sha1: Sha1) -> list[Row]:
+        """Return what is known under any manifest."""
+        return self._select("WHERE sha1 = ?", sha1.raw)
+
+    def count(self) -> int:
+        found = self._run("SELECT count(*) FROM file")
+        return int(str(found[0][0])) if found else 0
 
     def rows(self) -> list[Row]:
         return self._select("ORDER BY sha1, manifest")
@@ -170,7 +185,9 @@ class Index:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True)
+    database = sqlite3.connect(uri, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, uri=True)
+    database.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+    return database
 
 
 def _open_read_only(path: Path) -> sqlite3.Connection:

@@ -1,8 +1,8 @@
-"""Locks between processes, by name: open file description locks on bytes of one file that is never removed.
+"""Locks between processes: open file description (OFD) locks, which the kernel frees when their holder dies.
 
-The kernel frees them when their holder dies. Each is taken on a descriptor of its own, so threads of one process
-exclude each other too. A lock file for each thing would have to be removed with it, which can't be done without a
-race.
+Each lock belongs to the descriptor that it was taken on, so threads of one process exclude each other too where each
+has opened its own. ``Locks`` are named: bytes of one file that is never removed, since a lock file for each thing would
+have to be removed with it, which can't be done without a race. The functions lock bytes of any open file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from ..core.model import ByteRange
 from ..errors import StoreError
 
 _FLOCK = struct.Struct("hhqqi0q")
@@ -25,9 +26,10 @@ _FIRST_POLL_S = 0.001
 _LAST_POLL_S = 0.05
 
 
-def _byte_of(name: str) -> int:
+def _byte_of(name: str) -> ByteRange:
     """Return the byte that stands for ``name``; two names that share one only wait for each other."""
-    return int.from_bytes(hashlib.sha1(name.encode()).digest()[:7], "little")
+    at = int.from_bytes(hashlib.sha1(name.encode()).digest()[:7], "little")
+    return ByteRange(at, at + 1)
 
 
 class Locks:
@@ -40,37 +42,51 @@ class Locks:
     def hold(self, name: str, *, timeout_s: float | None = None) -> Iterator[None]:
         """Hold the lock of ``name``; StoreError where it isn't free within ``timeout_s`` (None: wait), else OSError."""
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        byte = _byte_of(name)
         try:
-            flock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _byte_of(name), 1, 0)
             if timeout_s is None:
-                fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, flock)
-            else:
-                self._poll(fd, flock, name, timeout_s)
+                fcntl.fcntl(fd, fcntl.F_OFD_SETLKW, _flock(fcntl.F_WRLCK, byte))
+            elif not wait_for_lock(fd, byte, timeout_s=timeout_s):
+                raise StoreError(f"store: the lock of {name[:8]} was held for {timeout_s:g} s by another process")
             yield
         finally:
-            _unlock(fd)
+            with contextlib.suppress(OSError):
+                unlock(fd, byte)  # closing alone would leave it to a child that was forked meanwhile
             os.close(fd)
 
-    def _poll(self, fd: int, flock: bytes, name: str, timeout_s: float) -> None:
-        deadline, pause_s = time.monotonic() + timeout_s, _FIRST_POLL_S
-        while not _try_lock(fd, flock):
-            if time.monotonic() >= deadline:
-                raise StoreError(f"store: the lock of {name[:8]} was held for {timeout_s:g} s by another process")
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LAST_POLL_S)
+
+def wait_for_lock(fd: int, span: ByteRange, *, timeout_s: float, is_shared: bool = False) -> bool:
+    """Lock bytes of an open file; False where somebody else had them for ``timeout_s``."""
+    deadline, pause_s = time.monotonic() + timeout_s, _FIRST_POLL_S
+    while not try_lock(fd, span, is_shared=is_shared):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LAST_POLL_S)
+    return True
 
 
-def _unlock(fd: int) -> None:
-    """Free the lock by name: closing would leave it to a child that was forked meanwhile, and has the descriptor."""
-    with contextlib.suppress(OSError):
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0))
-
-
-def _try_lock(fd: int, flock: bytes) -> bool:
+def try_lock(fd: int, span: ByteRange, *, is_shared: bool = False) -> bool:
+    """Lock bytes of an open file without waiting; False where another descriptor has them in the way."""
     try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, flock)
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_RDLCK if is_shared else fcntl.F_WRLCK, span))
     except OSError as exc:
         if exc.errno in (errno.EAGAIN, errno.EACCES):
             return False
         raise
     return True
+
+
+def unlock(fd: int, span: ByteRange) -> None:
+    fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK, span))
+
+
+def is_locked(fd: int, span: ByteRange) -> bool:
+    """Return whether another descriptor has a lock, shared or not, on some of these bytes."""
+    found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, span))
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def _flock(kind: int, span: ByteRange) -> bytes:
+    assert span, "a length of 0 would lock all bytes from there on"
+    return _FLOCK.pack(kind, os.SEEK_SET, span.start, len(span), 0)

@@ -8,13 +8,16 @@ import os
 from ..core.manifest import MAX_ROOT_BYTES
 from ..core.model import Blake3
 from .folder import StoreFolder
+from .growth import Growth
+from .space import FILE_BYTES
 
 
 class ManifestParts:
     """The folder ``manifest/`` of one store."""
 
-    def __init__(self, folder: StoreFolder) -> None:
+    def __init__(self, folder: StoreFolder, growth: Growth) -> None:
         self._folder = folder
+        self._growth = growth
 
     def find(self, digest: Blake3) -> bytes | None:
         """Return the part with this digest; a damaged one is removed, and None."""
@@ -34,11 +37,9 @@ class ManifestParts:
         """Keep a proven part; False where nothing can be stored for now."""
         assert Blake3.of(data) == digest, "only what was proven is kept"
         folder = self._folder
-        if not folder.space.take(len(data)):
-            folder.trouble.report("the disk is nearly full")
-            return False
         with folder.trouble.reported():
             folder.make_ready()
-            folder.write_object(folder.places.manifest_part(digest), data)
+            with self._growth.taking(len(data) + FILE_BYTES):
+                folder.write_object(folder.places.manifest_part(digest), data)
             return True
         return False

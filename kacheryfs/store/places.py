@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +30,20 @@ class Places:
         return self.root / "lock"
 
     @property
+    def usage(self) -> Path:
+        return self.root / "usage"
+
+    @property
     def index(self) -> Path:
         return self.root / "index.sqlite"
 
     @property
     def temporary(self) -> Path:
         return self.root / "tmp"
+
+    @property
+    def pins(self) -> Path:
+        return self.root / "pins"
 
     @property
     def completes(self) -> Path:
@@ -46,8 +57,12 @@ class Places:
         """Return the place of a whole, proven file: the lineage's layout."""
         return self.completes / fan_out(sha1)
 
+    @property
+    def manifest_parts(self) -> Path:
+        return self.root / "manifest"
+
     def manifest_part(self, digest: Blake3) -> Path:
-        return self.root / "manifest" / fan_out(digest)
+        return self.manifest_parts / fan_out(digest)
 
     def partial(self, binding: Binding) -> Path:
         """Return the folder of a file that isn't proven yet; only bindings with a manifest have one."""
@@ -66,3 +81,14 @@ def parse_partial_name(name: str) -> Binding | None:
         return Binding(Sha1.from_hex(sha1), parse_manifest_digest(manifest))
     except ValueError:
         return None
+
+
+def list_files(folder: Path, n_levels: int) -> Iterator[Path]:
+    """Yield what lies below so many levels of folders; what goes meanwhile is left out, as ``glob`` can't."""
+    with contextlib.suppress(OSError), os.scandir(folder) as found:
+        for entry in found:
+            path = Path(entry.path)
+            if n_levels == 0:
+                yield path
+            else:
+                yield from list_files(path, n_levels - 1)

@@ -1,4 +1,4 @@
-"""How much may still be written: the store stops growing before the disk is full."""
+"""How much may still be written: the store stays below its bound, and stops growing before the disk is full."""
 
 from __future__ import annotations
 
@@ -8,17 +8,35 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ..core.quantities import CacheSize
+from .ledger import Ledger
+
 _MEASURE_AGAIN_BYTES = 64 * 1024 * 1024
 _MEASURE_AGAIN_S = 1.0
 """A measurement is one statvfs; others write to the disk too, so it isn't trusted for longer."""
+_MAX_RESERVE_BYTES = 8 * 1024 * 1024
+_MAX_MARGIN_BYTES = 16 * 1024 * 1024
+HIGH, LOW = 0.96, 0.92
+"""Shares of the bound where eviction begins and where it ends: of 50 GB, 2 GB in one go."""
+FILE_BYTES = 24 * 1024
+"""What a file counts for beside its blocks and their presence: its folders, at most five of 4 KiB, and its row in the
+index. Taken, counted and given back alike, whatever was made: so nothing adds up."""
 
 
 class FreeSpace:
-    """A budget of bytes, measured again after each second, each 64 MiB, and whenever it says no."""
+    """A budget of bytes of the disk, measured again after each second, each 64 MiB, and whenever it says no."""
 
-    def __init__(self, root: Path, min_free_fraction: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path,
+        min_free_fraction: float,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        min_free_bytes: int = 0,
+    ) -> None:
         self._root = root
         self._min_free_fraction = min_free_fraction
+        self._min_free_bytes = min_free_bytes
         self._clock = clock
         self._lock = threading.Lock()
         self._budget_bytes = 0  # Invariant: what may be written until the next measurement
@@ -39,8 +57,76 @@ class FreeSpace:
     def _measure(self, n_bytes: int) -> int:
         allowance = max(_MEASURE_AGAIN_BYTES, n_bytes)
         try:
-            disk = os.statvfs(self._root)
+            return min(self.left_bytes(), allowance)
         except OSError:  # no answer: the write itself will say what is wrong
             return allowance
-        keep = int(disk.f_blocks * self._min_free_fraction)
-        return min((disk.f_bavail - keep) * disk.f_frsize, allowance)
+
+    def left_bytes(self) -> int:
+        """Return what the disk has left before the floor; negative below it. OSError."""
+        disk = os.statvfs(self._root)
+        keep = max(int(disk.f_blocks * self._min_free_fraction) * disk.f_frsize, self._min_free_bytes)
+        return disk.f_bavail * disk.f_frsize - keep
+
+
+class Room:
+    """What the store may write: below its bound, as its processes have agreed, and above the floor of free space."""
+
+    def __init__(self, root: Path, ledger: Ledger, size: CacheSize | None, min_free_fraction: float) -> None:
+        """``size`` None: no bound but the floor."""
+        self._root = root
+        self._size = size
+        self._limit_bytes: int | None = None
+        self.is_filling = False
+        """Whether so much was used at the last look that room should be made."""
+        self.ledger = ledger
+        self.free = FreeSpace(root, min_free_fraction, min_free_bytes=(size and size.free_bytes) or 0)
+
+    @property
+    def limit_bytes(self) -> int:
+        """The bound on all that lies in the store's folder; OSError."""
+        if self._limit_bytes is None:
+            self._limit_bytes = self._find_limit()
+        return self._limit_bytes
+
+    def _find_limit(self) -> int:
+        size = self._size
+        if size is not None and size.n_bytes is not None:
+            return size.n_bytes
+        disk = os.statvfs(self._root)
+        total_bytes = disk.f_blocks * disk.f_frsize
+        if size is None or size.free_bytes is not None:
+            return total_bytes
+        if size.disk_fraction is not None:
+            return int(total_bytes * size.disk_fraction)
+        return self._find_first_free(disk.f_bavail * disk.f_frsize) // 2
+
+    def _find_first_free(self, free_bytes: int) -> int:
+        kept = self.ledger.read()
+        return kept.first_free or self.ledger.note_first_free(free_bytes + kept.spent)
+
+    def take(self, n_bytes: int) -> bool:
+        """Return whether ``n_bytes`` may be written; ``settle`` says how many were. OSError."""
+        limit_bytes = self.limit_bytes
+        usable_bytes = limit_bytes - self.margin_bytes(limit_bytes)
+        if not self.free.take(n_bytes):
+            return False
+        is_taken = self.ledger.take(n_bytes, usable_bytes, min(limit_bytes // 256, _MAX_RESERVE_BYTES))
+        self.is_filling = self.ledger.seen_bytes > HIGH * usable_bytes
+        return is_taken
+
+    def settle(self, taken_bytes: int, written_bytes: int) -> None:
+        self.ledger.settle(taken_bytes, written_bytes)
+
+    def excess_bytes(self, share: float) -> int:
+        """Return how much must go so that ``share`` of the bound is used, or the disk has its floor; may be negative.
+
+        OSError.
+        """
+        limit_bytes = self.limit_bytes
+        above_bytes = self.ledger.read().used_bytes - int((limit_bytes - self.margin_bytes(limit_bytes)) * share)
+        slack_bytes = min(int(limit_bytes * (1 - share)), 4 * _MEASURE_AGAIN_BYTES)
+        return max(above_bytes, slack_bytes - self.free.left_bytes())
+
+    def margin_bytes(self, limit_bytes: int) -> int:
+        """Return what is left unused for what isn't counted as it grows: the index's log, folders, the file's maps."""
+        return min(limit_bytes // 16, _MAX_MARGIN_BYTES)

@@ -8,18 +8,19 @@ from pathlib import Path
 
 from ..core.model import BLOCK_BYTES, MAX_BLOCK_BYTES, Binding, Blake3, Layout, Sha1
 from .index import Row
-from .places import DATA, PRESENT, Places, parse_partial_name
+from .places import DATA, PRESENT, Places, list_files, parse_partial_name
+from .presence import find_n_blocks
 
 
 def survey(places: Places) -> Iterator[Row]:
     """Yield what lies in the store; the manifest that a complete file was proven with is not known here."""
-    for path in places.completes.glob("??/??/??/*"):
-        yield from _complete_row(path)
-    for path in places.partials.glob("??/*"):
-        yield from _partial_row(path)
+    for path in list_files(places.completes, 3):
+        yield from complete_row(path)
+    for path in list_files(places.partials, 1):
+        yield from partial_row(path)
 
 
-def _complete_row(path: Path) -> Iterator[Row]:
+def complete_row(path: Path) -> Iterator[Row]:
     try:
         sha1, size_bytes = Sha1.from_hex(path.name), path.stat().st_size
     except (ValueError, OSError):  # not ours, or gone
@@ -28,10 +29,10 @@ def _complete_row(path: Path) -> Iterator[Row]:
     yield Row(Binding(sha1, None, size_bytes), Layout(size_bytes, block_bytes), is_proven=True)
 
 
-def _partial_row(path: Path) -> Iterator[Row]:
+def partial_row(path: Path) -> Iterator[Row]:
     binding = parse_partial_name(path.name)
     try:
-        size_bytes, n_blocks = os.stat(path / DATA).st_size, os.stat(path / PRESENT).st_size
+        size_bytes, n_blocks = os.stat(path / DATA).st_size, find_n_blocks(path / PRESENT)
     except OSError:  # not ours, or gone
         return
     if binding is not None and n_blocks:
