@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -13,6 +14,15 @@ import pytest
 # Deadlines are wall-clock assertions, and a busy machine breaks them.
 hypothesis.settings.register_profile("kacheryfs", deadline=None)
 hypothesis.settings.load_profile("kacheryfs")
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs, whose children would ignore it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--minutes", type=float, help="how long tests/stateful plays (default: 1)")
+    parser.addoption("--seed", type=int, help="what tests/stateful plays (default: anything)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

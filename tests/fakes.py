@@ -77,6 +77,9 @@ class FakePeer:
     files: dict[Sha1, FakeFile] = field(default_factory=dict)
     blocks: dict[Binding, tuple[FakeFile, set[int]]] = field(default_factory=dict)
     parts: dict[Blake3, bytes] = field(default_factory=dict)
+    peer_id: bytes | None = None
+    wanted: dict[Binding, set[int]] = field(default_factory=dict)
+    """Missing blocks that are on their way to it: who asks with ``wait_s`` waits until they are all added."""
 
     def __post_init__(self) -> None:
         for file in self.whole:
@@ -138,9 +141,11 @@ class FakePeer:
 
     @asynccontextmanager
     async def open_range(
-        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int
+        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int, wait_s: float = 0.0
     ) -> AsyncIterator[RangeStream]:
         await self._note("partial range" if is_partial else "range", (binding, span))
+        if is_partial and wait_s:
+            await self._wait_for(binding, span, wait_s)
         file = self._find_partial(binding, span) if is_partial else self.files.get(binding.sha1)
         if file is None:
             raise PeerLacksError(f"{self.url}: it does not have that of sha1 {binding.sha1.short}")
@@ -154,6 +159,15 @@ class FakePeer:
 
     async def aclose(self) -> None:
         self.is_closed = True
+
+    async def _wait_for(self, binding: Binding, span: ByteRange, wait_s: float) -> None:
+        with trio.move_on_after(wait_s):
+            while self._missing(binding, span) and self._missing(binding, span) <= self.wanted.get(binding, set()):
+                await trio.sleep(0.01)
+
+    def _missing(self, binding: Binding, span: ByteRange) -> set[int]:
+        file, present = self.blocks.get(binding, (None, set[int]()))
+        return set(file.layout.blocks_of(span)) - present if file else set()
 
     def _find_partial(self, binding: Binding, span: ByteRange) -> FakeFile | None:
         file, present = self.blocks.get(binding, (None, set[int]()))
@@ -196,6 +210,10 @@ class Wrapper:
     def stats(self) -> PeerStats:
         return self.peer.stats
 
+    @property
+    def peer_id(self) -> bytes | None:
+        return self.peer.peer_id
+
     async def before(self) -> None:
         """Do what this wrapper does to a request."""
 
@@ -226,16 +244,18 @@ class Wrapper:
         return await self.peer.get_manifest_part(digest, max_bytes)
 
     def open_range(
-        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int
+        self, binding: Binding, span: ByteRange, *, is_partial: bool, size_bytes: int, wait_s: float = 0.0
     ) -> AbstractAsyncContextManager[RangeStream]:
-        return self._open(binding, span, is_partial, size_bytes)
+        return self._open(binding, span, is_partial, size_bytes, wait_s)
 
     @asynccontextmanager
     async def _open(
-        self, binding: Binding, span: ByteRange, is_partial: bool, size_bytes: int
+        self, binding: Binding, span: ByteRange, is_partial: bool, size_bytes: int, wait_s: float
     ) -> AsyncIterator[RangeStream]:
         await self.before()
-        async with self.peer.open_range(binding, span, is_partial=is_partial, size_bytes=size_bytes) as stream:
+        async with self.peer.open_range(
+            binding, span, is_partial=is_partial, size_bytes=size_bytes, wait_s=wait_s
+        ) as stream:
             yield self.wrap(stream)
 
     async def aclose(self) -> None:
@@ -264,6 +284,40 @@ class _SlowStream:
     async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer[: 64 * 1024])
         await trio.sleep(n_bytes / self.rate_bytes_per_s)
+        return n_bytes
+
+
+@dataclass(slots=True)
+class Capped(Wrapper):
+    """All bodies share a line of ``rate_bytes_per_s``, which may be changed at any moment; 0.0: nothing comes."""
+
+    latency_s: float = 0.02
+    rate_bytes_per_s: float = 25e6
+    sent_bytes: int = 0
+    _line: trio.Lock = field(default_factory=trio.Lock)
+
+    async def before(self) -> None:
+        await trio.sleep(self.latency_s)
+
+    def wrap(self, stream: RangeStream) -> RangeStream:
+        return _CappedStream(stream, self)
+
+    async def carry(self, n_bytes: int) -> None:
+        async with self._line:  # in the order of asking: connections share a line about evenly
+            while not self.rate_bytes_per_s:
+                await trio.sleep(0.1)
+            await trio.sleep(n_bytes / self.rate_bytes_per_s)
+        self.sent_bytes += n_bytes
+
+
+@dataclass(slots=True)
+class _CappedStream:
+    stream: RangeStream
+    peer: Capped
+
+    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+        n_bytes = await self.stream.receive_into(buffer[: 64 * 1024])
+        await self.peer.carry(n_bytes)
         return n_bytes
 
 

@@ -12,7 +12,11 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from benchmarks import synthetic_recording
 from benchmarks.counters import Counters
 from benchmarks.line import Line, Rounds
+from benchmarks.proxy import MAX_HEAD_BYTES, READ_BYTES, falsify, read_bytes
+from benchmarks.readers import Reading
+from benchmarks.rows_others import MAGNET, to_verdicts
 from benchmarks.rows_recording import Picture, to_row
+from benchmarks.rows_swarm import to_troubled
 from benchmarks.synthetic import SIZE_BYTES, Terabyte
 from benchmarks.table import Row, Series, at_least, at_most, interleave, number, render
 from benchmarks.web import Download
@@ -58,6 +62,25 @@ def test_the_backlog_is_what_was_sent_and_has_not_gone() -> None:
     assert line.backlog_s(1.0) == 0
 
 
+def test_a_line_that_slows_delays_what_is_sent_from_then_on() -> None:
+    line = Line(0.0, RATE)
+    assert line.send(0.0, 1_000_000) == pytest.approx(0.01)
+    line.set_rate(RATE / 100)
+    assert line.send(1.0, 1_000_000) == pytest.approx(2.0)
+
+
+def test_a_slow_lines_bytes_come_a_little_at_a_time() -> None:
+    assert read_bytes(Line(0.0, None)) == read_bytes(Line(0.0, RATE)) == READ_BYTES
+    assert read_bytes(Line(0.0, 250e3)) == 7500
+    assert read_bytes(Line(0.0, 1.0)) == 1460
+
+
+def test_a_lie_changes_one_byte_and_no_head() -> None:
+    head, body = bytes(MAX_HEAD_BYTES), bytes(MAX_HEAD_BYTES + 1)
+    assert falsify(head) == head
+    assert falsify(body) == body[:-1] + b"\1"
+
+
 def test_a_handshake_and_a_request_are_two_rounds() -> None:
     rounds = Rounds()
     rounds.connect(1)
@@ -93,10 +116,10 @@ def test_the_counters_are_seen_through_a_second_mapping_and_start_anew(tmp_path:
     read.reset()
     written.add("up_bytes", 10)
     written.add("down_bytes", 5)
-    written.set_rounds(4)
+    written.set("rounds", 4)
     counts = read.since_reset()
     assert (counts.up_bytes, counts.wire_bytes, counts.rounds) == (10, 15, 4)
-    assert written.epoch == 1
+    assert written.get("epoch") == 1
 
 
 def test_the_terabyte_is_proven_by_its_manifest() -> None:
@@ -171,3 +194,29 @@ def test_a_recordings_row_holds_the_wires_bytes_against_the_limit() -> None:
     assert [(verdict.value, verdict.is_reached) for verdict in row.verdicts] == [(29.0, True), (31.0, False)]
     assert "no less than 139 s" in row.notes[1]
     assert "75.0 × as long as the picture (embedded), 60.0 × as long as the picture (mount)" in row.notes[1]
+
+
+def test_a_troubled_reading_is_cut_at_the_trouble() -> None:
+    seconds = (0.5,) * 4 + (3.0,) + (0.5,) * 20
+    ends = tuple(sum(seconds[: i + 1]) for i in range(len(seconds)))
+    reading = Reading(seconds, 25_000_000, ends=ends)
+    troubled = to_troubled(reading, trouble_at=2.0, sent_bytes=30_000_000)
+    assert troubled.longest_stall_s == 3.0
+    assert troubled.rate_after == pytest.approx(15 * 1.0 / 10.0)  # one part after 3 s, fourteen in the next 7
+    assert troubled.bytes_ratio == pytest.approx(1.2)
+
+
+def test_the_end_of_a_file_is_the_end_of_what_is_watched() -> None:
+    reading = Reading((1.0,) * 4, 4_000_000, ends=(1.0, 2.0, 3.0, 4.0))
+    assert to_troubled(reading, trouble_at=2.0, sent_bytes=0).rate_after == pytest.approx(1.0)
+
+
+def test_ours_is_held_against_the_best_of_the_others() -> None:
+    ours = {"first byte": 50.0, "cold sequential": 90.0, "64 KiB at random": 30.0}
+    medians: dict[tuple[str, str], float] = {}
+    for measure, value in ours.items():
+        medians[measure, "kacheryfs mount"] = value
+        for other in ("rclone off", "btfs", "libtorrent"):
+            medians[measure, other] = 2 * value if other == "btfs" else 1.5 * value
+    medians["first byte", MAGNET] = 100.0
+    assert [verdict.value for verdict in to_verdicts(medians)] == pytest.approx([1.5, 0.5, 1.5, 2.0])

@@ -46,6 +46,19 @@ def test_without_any_setting_the_defaults_hold() -> None:
     assert set(settings.sources.values()) == {"default"}
 
 
+def test_the_secret_lies_beside_the_settings_unless_told_elsewhere() -> None:
+    assert resolve(environ={"KACHERYFS_CONFIG_DIR": "/c"}).secret_file == Path("/c/secret")
+    assert resolve(table={"secret_file": "~/lab"}).secret_file == Path("/home/ada/lab")
+
+
+def test_what_a_flag_has_changed_another_process_gets_by_variables() -> None:
+    flags = {"listen": "[::1]:80", "upload_limit": "12345 kB/s", "require_manifest": True, "store_dir": "/s"}
+    settings = resolve(flags, {"KACHERYFS_READ_TIMEOUT": "7"})
+    variables = settings.flags_as_variables()
+    assert set(variables) == {f"KACHERYFS_{name.upper()}" for name in flags}
+    assert resolve(environ={"KACHERYFS_READ_TIMEOUT": "7"} | variables) == settings
+
+
 def test_flags_beat_the_environment_which_beats_the_file_which_beats_the_defaults() -> None:
     table = {"read_timeout": 1, "lookup_timeout": 1, "negative_ttl": 1}
     environ = {"KACHERYFS_READ_TIMEOUT": "2", "KACHERYFS_LOOKUP_TIMEOUT": "2 s"}
@@ -65,9 +78,16 @@ def test_every_setting_can_be_set_everywhere_but_the_place_of_the_file_in_it() -
         "negative_ttl": 0,
         "whole_file_limit": "1 GiB",
         "readahead": 0,
+        "cache_size": "free 20 GB",
         "min_free_fraction": "10 %",
         "require_manifest": True,
+        "offline": "yes",
         "log_level": "debug",
+        "upload_limit": "10 MB/s",
+        "download_limit": "20 MB/s",
+        "max_connections": 10,
+        "access": "local",
+        "secret_file": "~/lab/secret",
         "store_dir": "/s",
         "data_dir": "~/d",
         "runtime_dir": "/r",
@@ -119,10 +139,15 @@ def test_an_unknown_setting_that_resembles_none_is_named_without_a_guess() -> No
         ("whole_file_limit", 1.5),
         ("whole_file_limit", "64 M"),
         ("readahead", None),
+        ("cache_size", "plenty"),
         ("min_free_fraction", 1),
         ("require_manifest", 1),
         ("require_manifest", "perhaps"),
         ("log_level", "loud"),
+        ("upload_limit", "1 kB/s"),
+        ("max_connections", 0),
+        ("access", "friends"),
+        ("secret_file", "secret"),
         ("log_level", ["info"]),
         ("store_dir", ""),
         ("store_dir", 5),

@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running_peers import COMMAND, TIMEOUT_S, Peer
@@ -51,7 +53,7 @@ def url(lab1: Peer) -> Iterator[str]:
 
 
 @contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
+def ended(process: subprocess.Popen[Any]) -> Iterator[None]:
     """Kill a process whose test failed, so that it isn't waited for."""
     try:
         yield
@@ -424,3 +426,21 @@ def test_foreground_mount_ends_by_interrupt_and_unmounts(lab2: Peer, tmp_path: P
         mount.send_signal(signal.SIGINT)
         assert mount.wait(TIMEOUT_S) == 0
     assert not os.path.ismount(mountpoint)
+
+
+def test_serve_counts_for_prometheus_beside_what_it_serves(lab1: Peer) -> None:
+    command = [*COMMAND, "serve", "--listen", "127.0.0.1:0", "--metrics", "127.0.0.1:0"]
+    with (
+        subprocess.Popen(
+            command, env=lab1.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as server,
+        ended(server),
+    ):
+        assert server.stderr is not None
+        line = server.stderr.readline().strip()
+        with urllib.request.urlopen(line.partition("metrics at ")[2], timeout=TIMEOUT_S) as answer:
+            text = answer.read().decode()
+        server.terminate()
+        assert server.wait(TIMEOUT_S) == 0
+    assert "kacheryfs_connections_total 0\n" in text
+    assert "kacheryfs_cache_used_bytes " in text

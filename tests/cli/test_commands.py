@@ -67,13 +67,32 @@ def test_a_mount_whose_log_cant_be_written_says_so(
         (["peer", "add"], 2),
         (["peer", "add", "nonsense"], 2),
         (["peer", "remove", "http://127.0.0.1:1"], 2),
+        (["peer", "list", "http://127.0.0.1:1"], 2),
+        (["peer", "list", "nonsense"], 2),
         (["path", "nonsense"], 2),
         (["path", LINK], 8),
+        (["why", "absent"], 8),
+        (["why", LINK], 8),
+        (["why", "sha1://zz"], 2),
         (["info", "absent"], 2),
         (["info", "absent/of/all"], 2),
         (["info", ""], 2),
         (["info", "a\0b"], 2),
         (["info", LINK], 3),
+        (["mirror", "nonsense", "--to", "copies"], 2),
+        (["mirror", LINK, "--to", ""], 2),
+        (["mirror", LINK, "--to", "copies", "--watch"], 2),
+        (["mirror", LINK, "--watch", "--json"], 2),
+        (["mirror", LINK, "--watch", "--every", "often"], 2),
+        (["mirror", LINK, "--watch", "--listen", "nonsense"], 2),
+        (["mirror", LINK, "--to", "nonsense://x/y"], 2),
+        (["mirror", LINK, "--to", "/proc/x"], 6),
+        (["pin", "nonsense"], 2),
+        (["unpin", LINK], 2),
+        (["unpin", "nonsense"], 2),
+        (["cache", "evict"], 2),
+        (["cache", "evict", "--bytes", "much"], 2),
+        (["cache", "evict", "nonsense"], 2),
         (["verify", "nonsense"], 2),
         (["verify", LINK], 3),
         (["verify", "sha1dir://" + "0" * 40], 3),
@@ -160,6 +179,16 @@ def test_status_and_lists_of_nothing_are_no_errors(capsys: pytest.CaptureFixture
     captured = capsys.readouterr()
     told = json.loads(captured.out[captured.out.index("{\n") :])
     assert (told["mounts"], told["servers"], told["store"]["n_files"]) == ([], [], 0)
+
+
+def test_offline_status_asks_no_peer(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["peer", "add", "http://127.0.0.1:9"]) == 0
+    monkeypatch.setenv("KACHERYFS_OFFLINE", "yes")
+    assert main(["status", "--json"]) == 0
+    (peer,) = json.loads(capsys.readouterr().out)["peers"]
+    assert (peer["is_asked"], peer["says"]) == (False, "not asked, offline")
+    assert main(["status"]) == 0
+    assert "NOT REACHABLE" not in capsys.readouterr().out
 
 
 def test_verify_tells_a_changed_original_from_a_spoilt_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

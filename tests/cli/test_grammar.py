@@ -19,6 +19,9 @@ ARGUMENTS = {
     "get": ["LINK"],
     "cat": ["LINK"],
     "status": [],
+    "service": ["status"],
+    "why": ["PATH"],
+    "top": [],
     "cancel": ["--all"],
     "peer": ["list"],
     "path": ["LINK"],
@@ -42,7 +45,9 @@ def test_every_command_has_its_function_and_a_help_with_an_example(
     assert f"\n  kacheryfs {command}" in capsys.readouterr().out.replace("KACHERYFS_READ_TIMEOUT=30 ", "")
 
 
-@pytest.mark.parametrize("command", ["share", "shares", "get", "status", "cancel", "peer", "path", "info", "config"])
+@pytest.mark.parametrize(
+    "command", ["share", "shares", "get", "status", "cancel", "peer", "path", "info", "config", "service"]
+)
 def test_what_reports_can_report_json(command: str) -> None:
     assert parse([command, *ARGUMENTS[command], "--json"]).json
 

@@ -8,17 +8,31 @@ from kacheryfs.core.quantities import (
     MAX_DURATION_S,
     MAX_SIZE_BYTES,
     Address,
+    ByteRate,
+    CacheSize,
     format_duration,
     format_size,
     parse_address,
+    parse_cache_size,
+    parse_count,
     parse_duration_s,
     parse_fraction,
+    parse_rate,
     parse_size_bytes,
     parse_timeout_s,
     parse_yes_no,
 )
 
-PARSERS = [parse_size_bytes, parse_duration_s, parse_timeout_s, parse_fraction, parse_yes_no, parse_address]
+PARSERS = [
+    parse_rate,
+    parse_count,
+    parse_size_bytes,
+    parse_duration_s,
+    parse_timeout_s,
+    parse_fraction,
+    parse_yes_no,
+    parse_address,
+]
 
 
 @pytest.mark.parametrize(
@@ -138,6 +152,47 @@ def test_any_value_is_read_or_is_a_value_error_of_one_line(value: object) -> Non
         assert reason.isprintable()
 
 
+@pytest.mark.parametrize(
+    ("value", "bytes_per_s"),
+    [
+        ("10 MB/s", 10_000_000),
+        ("10MB/s", 10_000_000),
+        ("1.5 MiB / s", 1536 * 1024),
+        (" 20 kB ", 20_000),
+        (16_000, 16_000),
+        ("none", None),
+        ("None", None),
+        (0, None),
+        ("0 B/s", None),
+    ],
+)
+def test_a_rate_is_bytes_per_second_or_none(value: object, bytes_per_s: int | None) -> None:
+    assert parse_rate(value).bytes_per_s == bytes_per_s
+
+
+@pytest.mark.parametrize("value", ["", "/s", "10 MB/min", "15 kB/s", 1, True, None, "-1 MB/s", "fast", "1 MB/s/s"])
+def test_what_is_no_rate_is_refused_and_so_is_one_that_looks_dead_to_peers(value: object) -> None:
+    with pytest.raises(ValueError, match="10 MB/s"):
+        parse_rate(value)
+
+
+@given(st.none() | st.integers(16_000, MAX_SIZE_BYTES))
+def test_a_rate_is_read_back_as_it_was_written(bytes_per_s: int | None) -> None:
+    rate = ByteRate(bytes_per_s)
+    assert parse_rate(str(rate)) == rate
+
+
+@pytest.mark.parametrize(("value", "count"), [(1, 1), ("256", 256), (100_000, 100_000)])
+def test_a_count_is_a_whole_number(value: object, count: int) -> None:
+    assert parse_count(value) == count
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.0, True, "", "٣", "1e3", "0", 100_001, None])
+def test_what_is_no_count_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        parse_count(value)
+
+
 @given(st.integers(0, MAX_SIZE_BYTES))
 def test_a_size_for_people_is_right_to_a_tenth_of_its_unit(n_bytes: int) -> None:
     text = format_size(n_bytes)
@@ -157,3 +212,29 @@ def test_quantities_are_shown_with_their_units() -> None:
         "64 MiB",
     ]
     assert [format_duration(s) for s in (5.0, 0.5, 300)] == ["5 s", "0.5 s", "300 s"]
+
+
+@pytest.mark.parametrize(
+    ("value", "size", "text"),
+    [
+        (10**9, CacheSize(n_bytes=10**9), "953.7 MiB"),
+        ("64 MiB", CacheSize(n_bytes=64 * 1024**2), "64 MiB"),
+        ("0", CacheSize(n_bytes=0), "0 bytes"),
+        ("80%", CacheSize(disk_fraction=0.8), "80 %"),
+        (" 12.5 % ", CacheSize(disk_fraction=0.125), "12.5 %"),
+        ("free 20 GiB", CacheSize(free_bytes=20 * 1024**3), "free 20 GiB"),
+        ("Free  1KB", CacheSize(free_bytes=1000), "free 1000 bytes"),
+        ("auto", CacheSize(), "auto"),
+    ],
+)
+def test_a_cache_size_is_bytes_a_share_of_the_disk_or_what_stays_free(
+    value: object, size: CacheSize, text: str
+) -> None:
+    assert parse_cache_size(value) == size
+    assert str(size) == text
+
+
+@pytest.mark.parametrize("value", [True, None, 1.5, -1, "", "100 %", "-5 %", "free", "free 5 %", "freely", "half", "%"])
+def test_what_bounds_nothing_is_no_cache_size(value: object) -> None:
+    with pytest.raises(ValueError, match="free 20 GB"):
+        parse_cache_size(value)

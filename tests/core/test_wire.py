@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 from core_strategies import blake3s, json_values, manifests, sha1s, sizes
@@ -14,6 +15,7 @@ from kacheryfs.errors import PeerLiedError
 
 H = Sha1.from_hex("0123456789abcdef0123456789abcdef01234567")
 M = Blake3.from_hex("fedcba98" * 8)
+ID = bytes(range(16))
 HUGE_INT = b"9" * 5000
 DEEP = b"[" * 60_000
 
@@ -52,13 +54,55 @@ def test_any_json_is_understood_or_a_lie(value: object) -> None:
             parse(body)
         except PeerLiedError:
             continue
-    assert wire.parse_peer(body) in (None, wire.PROTOCOL) or isinstance(value, dict)
+    assert wire.parse_peer(body) is None or isinstance(value, dict)
 
 
 @pytest.mark.parametrize("protocol", ["true", '"1"', "1.0", "null", "[1]"])
 def test_only_an_integer_is_a_protocol(protocol: str) -> None:
-    assert wire.parse_peer(b'{"protocol": 1, "software": "x"}') == 1
+    assert wire.parse_peer(b'{"protocol": 1, "software": "x"}') == wire.PeerInfo(1, None)
     assert wire.parse_peer(b'{"protocol": %s}' % protocol.encode()) is None
+
+
+def test_a_peer_that_names_its_id_is_told_from_others() -> None:
+    assert wire.parse_peer(wire.encode_peer("x", ID)) == wire.PeerInfo(wire.PROTOCOL, ID)
+    assert wire.parse_peer(wire.encode_peer("x", None)) == wire.PeerInfo(wire.PROTOCOL, None)
+
+
+@pytest.mark.parametrize("value", [None, 7, "", ID.hex()[1:], ID.hex().upper() + "\n", "٣" * 32, [ID.hex()]])
+def test_an_id_that_is_none_is_no_lie_but_no_id(value: object) -> None:
+    body = json.dumps({"protocol": 1, "id": value}).encode()
+    assert wire.parse_peer(body) == wire.PeerInfo(1, None)
+
+
+@pytest.mark.parametrize(
+    ("prefer", "wait_s"),
+    [
+        ("wait=3", 3),
+        ("respond-async, Wait = 2; foo=bar", 2),
+        ('wait="4"', 4),
+        ("wait=600", wire.MAX_WAIT_S),
+        ("wait=0, wait=5", 0),
+        ("wait=-1", 0),
+        ("wait=1.5", 0),
+        ("wait=٣", 0),
+        ("wait=" + "9" * 5000, 0),
+        ("waits=3", 0),
+        ("return=minimal", 0),
+        ("", 0),
+    ],
+)
+def test_prefer_names_how_long_to_wait(prefer: str, wait_s: int) -> None:
+    assert wire.parse_wait_s(prefer) == wait_s
+
+
+@given(st.floats(0.001, 100))
+def test_a_wait_is_asked_for_in_whole_seconds_and_never_none(wait_s: float) -> None:
+    assert wire.parse_wait_s(wire.format_wait(wait_s)) == min(math.ceil(wait_s), wire.MAX_WAIT_S)
+
+
+@given(st.text())
+def test_any_prefer_is_understood_or_ignored(prefer: str) -> None:
+    assert 0 <= wire.parse_wait_s(prefer) <= wire.MAX_WAIT_S
 
 
 @pytest.mark.parametrize("have", [[1, 0], [True], [True, True, True], "ab", None, {"0": True}, [True, None]])

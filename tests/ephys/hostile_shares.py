@@ -118,6 +118,37 @@ def write_description(folder: Path, value: Any) -> Path:
     return folder
 
 
+def layout(**changes: Any) -> dict[str, Any]:
+    segment = {"file": "r.dat", "offset_bytes": 0, "n_frames": N_FRAMES, "order": "C", "t_start": None}
+    return {
+        "at": [],
+        "sampling_frequency": RATE_HZ,
+        "dtype": "<i2",
+        "channel_ids": list(range(N_CHANNELS)),
+        "n_columns": N_CHANNELS,
+        "columns": None,
+        "segments": [segment | changes.pop("segment", {})],
+        **changes,
+    }
+
+
+def write_described(folder: Path, *layouts: dict[str, Any], **changes: Any) -> Path:
+    """Write recording.json and kacheryfs.json."""
+    write_description(folder, changes.pop("recording", describe_binary()))
+    summary = {"sampling_frequency": RATE_HZ, "n_channels": N_CHANNELS, "dtype": "int16", "n_frames": [N_FRAMES]}
+    described = {
+        "format": "kacheryfs-recording",
+        "version": 1,
+        "label": "x",
+        "spikeinterface": "0.105.3",
+        "summary": {**summary, "duration_s": N_FRAMES / RATE_HZ, "probe": None},
+        "binary": list(layouts),
+        **changes,
+    }
+    (folder / "kacheryfs.json").write_text(json.dumps(described))
+    return folder
+
+
 def write_nwb(path: Path, *, n_frames: int = N_FRAMES) -> Path:
     """Write the least of NWB that SpikeInterface reads a recording from."""
     with h5py.File(path, "w") as file:

@@ -12,6 +12,7 @@ import numpy as np
 import probeinterface
 import spikeinterface as si
 import spikeinterface.extractors as se
+from hdf5_kinds import HDF5_KINDS
 from spikeinterface.extractors.mdaextractors import MdaRecordingExtractor
 from spikeinterface.extractors.neoextractors.openephys import OpenEphysBinaryRecordingExtractor
 from spikeinterface.extractors.whitematterrecordingextractor import WhiteMatterRecordingExtractor
@@ -228,4 +229,6 @@ KINDS: dict[str, Callable[[Path], Any]] = {
     "open ephys": write_open_ephys,
     "nwb": write_nwb,
     "nwb with timestamps": lambda folder: write_nwb(folder, has_timestamps=True),
+    "mcs": HDF5_KINDS["mcs"],
+    "nix": HDF5_KINDS["nix"],
 }

@@ -242,8 +242,14 @@ def test_a_dense_analyzer_goes_through(at_alice: LabPair, analyzers: dict[str, A
 
 
 def test_what_is_no_analyzer_or_gone_is_one_line(at_alice: LabPair, tmp_path: Path) -> None:
-    with pytest.raises(kfs.InputError, match="takes a SortingAnalyzer, not a str"):
-        kfs.share_analyzer("analyzer")  # type: ignore[arg-type]
+    with pytest.raises(kfs.InputError, match="takes a SortingAnalyzer or its folder, not a int"):
+        kfs.share_analyzer(17)  # type: ignore[arg-type]
+    for place in ("nowhere", "s3://bucket/analyzer", tmp_path / "nowhere", "n" * 10_000, "nowhere\0"):
+        with pytest.raises(kfs.InputError, match="is not on this machine"):
+            kfs.share_analyzer(place)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(kfs.InputError, match=r"other can't be opened as an analyzer: \w+Error: "):
+        kfs.share_analyzer(tmp_path / "other")
     for load in (kfs.load_analyzer, kfs.load_sorting):
         with pytest.raises(kfs.LinkError, match="a link is text"):
             load(17)  # type: ignore[operator]
@@ -251,6 +257,19 @@ def test_what_is_no_analyzer_or_gone_is_one_line(at_alice: LabPair, tmp_path: Pa
     (Path(analyzer.folder) / "settings.json").unlink()
     with pytest.raises(kfs.InputError, match="the analyzer can't be shared: FileNotFoundError"):
         kfs.share_analyzer(analyzer, with_recording=False)
+
+
+@pytest.mark.parametrize("storage", ["binary_folder", "zarr"])
+def test_the_folder_of_an_analyzer_is_shared_as_the_analyzer_in_it(
+    storage: str, analyzers: dict[str, Any], at_alice: LabPair
+) -> None:
+    folder = analyzers[storage].folder
+    link = kfs.share_analyzer(si.load_sorting_analyzer(folder, load_extensions=False))
+    assert kfs.share_analyzer(folder) == link
+    assert kfs.share_analyzer(str(folder)) == link
+    loaded = kfs.load_analyzer(link)
+    assert_same(loaded, analyzers[storage])
+    assert loaded.has_recording()
 
 
 def test_a_zarrs_label_ends_as_stock_wants_it(analyzers: dict[str, Any], at_alice: LabPair) -> None:

@@ -190,6 +190,10 @@ def test_what_can_not_be_added_is_refused_before_anything_is_hashed(at_alice: La
         (lambda: collection.add_recording("nonsense"), "not a link"),
         (lambda: collection.add_recording(5), "takes a recording"),  # type: ignore[arg-type]
         (lambda: collection.add_recording(link, id="b", tags=[5]), "list of words"),  # type: ignore[list-item]
+        (lambda: collection.add_recording(link, id="b", tags=None), "list of words"),  # type: ignore[arg-type]
+        (lambda: collection.add_recording(link, id=["b"]), "an id is text"),  # type: ignore[arg-type]
+        (lambda: collection.add_sorting(sorting_link, recording_id=None), "an id is text"),  # type: ignore[arg-type]
+        (lambda: collection.remove_sorting({}), "an id is text"),  # type: ignore[arg-type]
         (lambda: collection.add_recording(link, id="b", label=5), "not text"),  # type: ignore[arg-type]
         (lambda: collection.recordings["b"], "has no recording 'b'; there are 'a'"),
         (lambda: collection.sortings["b"], "there are none"),

@@ -11,18 +11,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kacheryfs.ephys.describing import decode_description, encode_description
-from kacheryfs.ephys.layouts import BinaryLayout, RecordingDescription, SegmentLayout, Summary
+from kacheryfs.ephys.layouts import (
+    BinaryLayout,
+    Hdf5Place,
+    Hdf5Segment,
+    RecordingDescription,
+    SegmentLayout,
+    Summary,
+)
 from kacheryfs.errors import ProofError
 
 SEGMENT = SegmentLayout(("run", "rec_g0.ap.bin"), 16, 30_000, "C", 1.5)
 LAYOUT = BinaryLayout(
     ("kwargs", "recording_list", 0), 30_000.3, "<i2", ("AP0", "AP2"), 3, (0, 2), (SEGMENT,), ("kacheryfs", "0.npz")
 )
+HDF5_SEGMENTS = (
+    Hdf5Segment(("rec.h5",), Hdf5Place(("/Data/0",), 30_000, "F", -1, 4096), 1.5),
+    Hdf5Segment(("rec.h5",), Hdf5Place(("/Data/a", "/Data/b"), 200)),
+)
+HDF5_LAYOUT = BinaryLayout(("kwargs", "recording_list", 1), 30_000.3, "<i2", (1, 2), 2, None, HDF5_SEGMENTS)
 DESCRIPTION = RecordingDescription(
     "rec",
     "0.105.3",
     Summary(30_000.3, 2, "int16", (30_000,), 1.0, None),
-    (LAYOUT,),
+    (LAYOUT, HDF5_LAYOUT),
     ("kacheryfs", "top.npz"),
 )
 

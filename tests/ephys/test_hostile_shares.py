@@ -28,7 +28,9 @@ from hostile_shares import (
     describe,
     describe_binary,
     hostile_lab,
+    layout,
     on_top,
+    write_described,
     write_description,
     write_nwb,
     write_samples,
@@ -640,37 +642,6 @@ def test_an_open_ephys_folder_can_not_name_folders_outside(lab: HostileLab, tmp_
 
 
 # -- kacheryfs.json --------------------------------------------------------------------------------------------------
-
-
-def layout(**changes: Any) -> dict[str, Any]:
-    segment = {"file": "r.dat", "offset_bytes": 0, "n_frames": N_FRAMES, "order": "C", "t_start": None}
-    return {
-        "at": [],
-        "sampling_frequency": RATE_HZ,
-        "dtype": "<i2",
-        "channel_ids": list(range(N_CHANNELS)),
-        "n_columns": N_CHANNELS,
-        "columns": None,
-        "segments": [segment | changes.pop("segment", {})],
-        **changes,
-    }
-
-
-def write_described(folder: Path, *layouts: dict[str, Any], **changes: Any) -> Path:
-    """Write recording.json and kacheryfs.json."""
-    write_description(folder, changes.pop("recording", describe_binary()))
-    summary = {"sampling_frequency": RATE_HZ, "n_channels": N_CHANNELS, "dtype": "int16", "n_frames": [N_FRAMES]}
-    described = {
-        "format": "kacheryfs-recording",
-        "version": 1,
-        "label": "x",
-        "spikeinterface": "0.105.3",
-        "summary": {**summary, "duration_s": N_FRAMES / RATE_HZ, "probe": None},
-        "binary": list(layouts),
-        **changes,
-    }
-    (folder / "kacheryfs.json").write_text(json.dumps(described))
-    return folder
 
 
 def test_an_honest_layout_loads(lab: HostileLab, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -143,4 +144,10 @@ def test_without_spikeinterface_there_is_a_hint_for_who_asks(
     assert len(out) == 1
     assert not [line for line in err if "recording" in line]
     _, err = share(capsys, "-v", str(data / "run1_g0"))
-    assert [line for line in err if "install spikeinterface" in line]
+    assert [line for line in err if "kacheryfs[spikeinterface]" in line]
+
+
+def test_without_h5py_a_recording_gets_no_link_of_its_own(monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h5py" else find_spec(name))
+    assert not recognising.has_spikeinterface()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 import spikeinterface as si
 import spikeinterface.extractors as se
 import spikeinterface.preprocessing as sp
+from hdf5_kinds import HDF5_KINDS
 from recording_kinds import (
     KINDS,
     REAL_META,
@@ -34,13 +37,14 @@ from shared_trees import (
     tree_of,
 )
 from spikeinterface.core.channelslice import ChannelSliceRecording
+from spikeinterface.extractors.sinapsrecordingextractors import SinapsResearchPlatformRecordingExtractor
 
 from kacheryfs.app import open_catalog
 from kacheryfs.config import load_settings
 from kacheryfs.ephys.loading import load_recording
 from kacheryfs.ephys.sharing import share_recording
 from kacheryfs.ephys.sharing_paths import name_files, with_names
-from kacheryfs.errors import ChangedError, InputError
+from kacheryfs.errors import ChangedError, InputError, ProofError
 from kacheryfs.store import reading
 
 
@@ -97,8 +101,8 @@ def test_a_flat_file_can_be_read_by_its_layout_alone(kind: str, data: Path) -> N
         assert np.array_equal(read_layout(files, layout, index), recording.get_traces(segment_index=index))
 
 
-@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(FLAT)))
-def test_what_is_not_flat_has_no_layout(kind: str, data: Path) -> None:
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - set(FLAT) - set(HDF5_KINDS)))
+def test_what_is_read_in_another_way_has_no_layout(kind: str, data: Path) -> None:
     assert description_of(share_recording(KINDS[kind](data))).binary == ()
 
 
@@ -354,6 +358,18 @@ def test_a_step_that_load_recording_will_refuse_is_said(
     assert "load_recording will refuse this CommonReferenceRecording" in capfd.readouterr().err
 
 
+def test_a_reader_that_load_recording_will_not_call_is_said(data: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    samples(1000, 10).astype("<u2").tofile(data / "rec.bin")
+    about = {"nbHWAux": 1, "numberUserAUX": 1, "nbElectrodes": 4, "samplingFreq": 10_000, "nbADCLevels": 4096}
+    about |= {"probeType": "p4", "voltageConverter": 2, "voltageAUXConverter": 1}
+    (data / "metadata_rec.txt").write_text("".join(f"{key}={value}\n" for key, value in about.items()))
+    link = share_recording(SinapsResearchPlatformRecordingExtractor(data / "rec.bin", stream_name="aux"))
+    refused = "will refuse this SinapsResearchPlatformRecordingExtractor, as it evaluates its metadata file as Python"
+    assert refused in capfd.readouterr().err
+    with pytest.raises(ProofError, match="it evaluates its metadata file as Python"):
+        load_recording(link)
+
+
 # -- again ----------------------------------------------------------------------------------------------------------
 
 
@@ -443,6 +459,23 @@ def test_a_recording_in_memory_is_saved_once_and_says_where(
         assert np.array_equal(loaded.get_traces(index), recording.get_traces(index))
 
 
+def test_a_recording_in_memory_without_samples_is_told() -> None:
+    nothing, some = np.zeros((0, 4), "<i2"), np.zeros((5, 4), "<i2")
+    for segments in ([nothing], [nothing, nothing]):
+        with pytest.raises(InputError, match="this NumpyRecording has no frames: there is nothing to share"):
+            share_recording(si.NumpyRecording(segments, 30_000.0))
+    with pytest.raises(InputError, match=r"its segment 1 has no frames.*select_segments"):
+        share_recording(si.NumpyRecording([some, nothing], 30_000.0))
+    with pytest.raises(InputError, match="this NumpyRecording has no channels"):
+        share_recording(si.NumpyRecording([some[:, :0]], 30_000.0))
+
+
+def test_an_empty_file_is_shared(data: Path) -> None:
+    (data / "empty.dat").touch()
+    loaded = load_recording(share_recording(se.read_binary(data / "empty.dat", 30_000.0, "int16", 4)))
+    assert loaded.get_traces().shape == (0, 4)
+
+
 def test_a_recording_in_memory_that_fits_nowhere_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda path: shutil._ntuple_diskusage(100, 90, 10))  # type: ignore[attr-defined]
     with pytest.raises(InputError, match="save it elsewhere"):
@@ -460,12 +493,11 @@ def test_a_class_that_only_this_machine_has_is_saved(data: Path, capfd: pytest.C
     assert_equal_recordings(load_recording(link), recording, exact=True)
 
 
-def test_the_example_in_the_docstring_runs() -> None:
-    import doctest
-
-    from kacheryfs.ephys import sharing
-
-    assert doctest.testmod(sharing).failed == 0
+@pytest.mark.parametrize("module", ["sharing", "loading"])
+def test_the_example_in_the_docstring_runs(module: str) -> None:
+    done = doctest.testmod(import_module(f"kacheryfs.ephys.{module}"))
+    assert done.attempted >= 4
+    assert done.failed == 0
 
 
 # -- what can't be shared -------------------------------------------------------------------------------------------
@@ -507,8 +539,9 @@ def test_what_is_no_recording_is_refused(data: Path) -> None:
         share_recording("rec.dat")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="holds a '/'"):
         share_recording(write_binary(data), label="a/b")
-    with pytest.raises(InputError, match="a label is text, not a int"):
-        share_recording(write_binary(data), label=7)  # type: ignore[arg-type]
+    for label in (7, np.zeros(3)):
+        with pytest.raises(InputError, match="a label is text, not a "):
+            share_recording(write_binary(data), label=label)  # type: ignore[arg-type]
 
 
 @pytest.mark.expects_warnings

@@ -14,12 +14,13 @@ async def assert_settled(engine: Engine) -> None:
     """Wait a while; then no read, wait, run, flight or question may be left over."""
     await trio.sleep(SETTLE_S)
     scheduler = engine.scheduler
-    assert not scheduler.runs
+    assert not len(scheduler.fleet)
     assert not list(engine.waits)
     assert not scheduler.stalled.files()
-    assert not scheduler._parked
-    assert not scheduler._loads._loads
-    assert not [flight for flight in (*scheduler._demand, *scheduler._ahead) if flight[1].state.value == "pending"]
+    assert not scheduler.queues.parked
+    assert not scheduler.fleet.loads.n_runs
+    for queue in scheduler.queues.by_urgency.values():
+        assert not [flight for _, flight in queue if flight.state.value == "pending"]
     assert not len(engine._located)
     assert not len(engine._decoded)
     for file in engine.files:

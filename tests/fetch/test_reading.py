@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 
 import pytest
@@ -11,6 +12,8 @@ from fakes import Dropping, FakeFile, FakePeer, Flaky, Hanging, Lying, Refusing,
 from kacheryfs.core.model import BLOCK_BYTES
 from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.errors import CancelledError, NotFoundError, TimedOutError, TrustRefusedError, UnreachableError
+from kacheryfs.fetch.files import KEPT_S
+from kacheryfs.fetch.revival import CLOSE_EVERY_S
 
 FILE = FakeFile.of(random.Random(1).randbytes(10 * BLOCK_BYTES + 1000))
 LARGE = FakeFile.of(random.Random(2).randbytes(66 * 1024 * 1024))
@@ -210,3 +213,34 @@ async def test_a_small_file_of_a_tree_is_read_as_soon_as_a_provider_is_found(jum
         began = trio.current_time()
         assert await read_all(engine, FileRequest(SMALL.sha1, None, len(SMALL.data))) == SMALL.data
         assert trio.current_time() - began < 1  # of the clock that jumps: no wait for the next round of looking
+
+
+async def test_a_file_that_nobody_reads_any_more_is_closed_after_a_while(jumping_clock, start):
+    async with start(FakePeer([FILE])) as engine:
+        reader = (await engine.locate(linked(FILE))).open()
+        await trio.sleep(100)
+        assert len(list(engine.files)) == 1
+        await reader.read(0, 100)
+        reader.close()
+        del reader
+        await trio.sleep(KEPT_S - 1)
+        assert len(list(engine.files)) == 1
+        await trio.sleep(2 * CLOSE_EVERY_S + 2)
+        gc.collect()
+        assert not list(engine.files)
+        reader = (await engine.locate(linked(FILE))).open()
+        assert bytes(await reader.read(0, 100)) == FILE.data[:100]
+        reader.close()
+
+
+async def test_what_is_read_is_noted_in_the_store_and_what_it_costs_to_fetch(jumping_clock, start):
+    async with start(Slow(FakePeer([FILE]), rate_bytes_per_s=1e6)) as engine:
+        located = await engine.locate(linked(FILE))
+        noted = []
+        located.file.stored.note_use = noted.append
+        reader = located.open()
+        for offset in range(0, 3 * BLOCK_BYTES, BLOCK_BYTES // 2):
+            await reader.read(offset, BLOCK_BYTES // 2)
+        assert [blocks.start for blocks in noted] == [0, 1, 2]
+        assert 0.5 < located.file.stored.refetch_s_per_mib < 1.2
+        reader.close()

@@ -12,8 +12,10 @@ from settling import assert_settled
 from kacheryfs.core.model import BLOCK_BYTES
 from kacheryfs.core.request import FileRequest
 from kacheryfs.errors import TimedOutError
+from kacheryfs.fetch.flights import Urgency
 from kacheryfs.fetch.loads import MAX_PEER_RUNS
-from kacheryfs.fetch.scheduler import MAX_QUEUED_HINTS, MAX_RUNS
+from kacheryfs.fetch.queues import MAX_QUEUED_HINTS
+from kacheryfs.fetch.scheduler import MAX_RUNS
 
 FILE = FakeFile.of(random.Random(1).randbytes(10 * BLOCK_BYTES + 1000))
 LARGE = FakeFile.of(random.Random(2).randbytes(40 * 1024 * 1024))
@@ -91,7 +93,9 @@ async def test_a_peer_a_hundred_times_slower_costs_a_bounded_delay(jumping_clock
 
 async def test_a_provider_known_to_be_slow_is_overdue_too_when_another_comes(jumping_clock, start):
     slow = Slow(FakePeer([FILE], url="fake://a"), rate_bytes_per_s=1000.0)
-    slow.stats.rate_bytes_per_s = 1000.0
+    slow.stats.rate.begin(-100.0)
+    slow.stats.rate.note(100_000, 0.0)
+    slow.stats.rate.end(0.0)
     async with start(slow) as engine, trio.open_nursery() as nursery:
         reader = await open_file(engine, FILE)
         nursery.start_soon(reader.read, 0, 1)
@@ -125,14 +129,14 @@ async def test_a_thousand_files_that_wait_are_served_when_a_peer_comes(jumping_c
 
 
 async def test_a_peer_on_a_thin_line_does_not_hold_up_what_another_has(jumping_clock, start):
-    files = small_files(2 * MAX_RUNS, size=BLOCK_BYTES)
+    files = small_files(2 * MAX_RUNS[Urgency.DEMAND], size=BLOCK_BYTES)
     thin = Slow(FakePeer(files, url="fake://thin"), rate_bytes_per_s=1e4)
     async with start(thin, FakePeer([FILE], url="fake://good")) as engine, trio.open_nursery() as nursery:
         reader = await open_file(engine, FILE)
         for file in files:
             nursery.start_soon((await open_file(engine, file)).read, 0, 100)
         await trio.sleep(1)
-        assert len(engine.scheduler.runs) == MAX_PEER_RUNS
+        assert len(engine.scheduler.fleet) == MAX_PEER_RUNS[Urgency.DEMAND]
         with trio.fail_after(1):
             assert bytes(await reader.read(0, 100)) == FILE.data[:100]
         await trio.sleep(600)
@@ -140,7 +144,7 @@ async def test_a_peer_on_a_thin_line_does_not_hold_up_what_another_has(jumping_c
 
 
 async def test_what_is_parked_goes_to_a_provider_that_comes(jumping_clock, start):
-    files = small_files(2 * MAX_PEER_RUNS)
+    files = small_files(2 * MAX_PEER_RUNS[Urgency.DEMAND])
     thin = Hanging(FakePeer(files, url="fake://thin"), is_hanging=False)
     async with start(thin) as engine, trio.open_nursery() as nursery:
         readers = [await open_file(engine, file) for file in files]
@@ -152,10 +156,32 @@ async def test_what_is_parked_goes_to_a_provider_that_comes(jumping_clock, start
         assert len(list(engine.waits)) == len(files)
         engine.add_peer(FakePeer(files, url="fake://good"))
         await trio.sleep(0.3)
-        assert len(list(engine.waits)) <= MAX_PEER_RUNS  # the others wait for nobody's end
+        assert len(list(engine.waits)) <= MAX_PEER_RUNS[Urgency.DEMAND]  # the others wait for nobody's end
         await trio.sleep(10)
         assert not list(engine.waits)
         thin.resume()
+
+
+async def test_what_is_parked_with_a_peer_is_not_forgotten_when_its_last_run_ends(jumping_clock, start, monkeypatch):
+    busy = Slow(FakePeer([FILE], url="fake://busy"), latency_s=1)
+    async with start(busy, FakePeer([LARGE], url="fake://idle")) as engine, trio.open_nursery() as nursery:
+        scheduler, reader = engine.scheduler, await open_file(engine, FILE)
+        other = await open_file(engine, LARGE)
+        await trio.sleep(2)
+        nursery.start_soon(reader.read, 0, 100)
+        await trio.sleep(0.5)
+        (run,) = scheduler.fleet
+        flight = scheduler.join(run.file, FILE.layout.n_blocks - 1, Urgency.DEMAND, 1)
+        scheduler.queues.by_urgency[Urgency.DEMAND].clear()
+        scheduler.queues.park(busy.url, run.file, flight)
+        with monkeypatch.context() as full:
+            full.setitem(MAX_RUNS, Urgency.DEMAND, 0)  # others have all places when the last run of this peer ends
+            await trio.sleep(5)
+            assert not len(scheduler.fleet)
+        await other.read(0, 100)
+        with trio.fail_after(10):
+            await flight.done.wait()
+        flight.leave()
 
 
 async def test_huge_blocks_on_a_thin_line_do_not_hold_up_small_ones(jumping_clock, start):
@@ -205,7 +231,7 @@ async def test_a_run_that_others_have_overtaken_is_ended(jumping_clock, start):
         await trio.sleep(0.1)
         engine.add_peer(FakePeer([FILE], url="fake://b"))
         await trio.sleep(20)
-        assert not engine.scheduler.runs
+        assert not len(engine.scheduler.fleet)
 
 
 class Stopping(Wrapper):
@@ -267,7 +293,7 @@ async def test_hints_beyond_the_queue_are_dropped_and_demand_is_not(jumping_cloc
         for _ in range(10):
             for reader in readers:
                 engine.scheduler.hint(reader._file, range(300))
-        assert len(engine.scheduler._ahead) <= min(MAX_QUEUED_HINTS, 600)
+        assert len(engine.scheduler.queues.by_urgency[Urgency.AHEAD]) <= min(MAX_QUEUED_HINTS, 600)
         with trio.fail_after(3):
             assert bytes(await readers[1].read(299 * BLOCK_BYTES, 9)) == files[1].data[299 * BLOCK_BYTES :][:9]
 

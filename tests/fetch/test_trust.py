@@ -189,6 +189,7 @@ async def test_a_file_of_many_megabytes_small_enough_to_prove_whole_costs_one_co
         )
 
 
+@pytest.mark.expects_warnings
 async def test_links_go_on_while_claims_disagree_and_waiting_claims_end_at_once(jumping_clock, start):
     good = Flaky(FakePeer([FILE], url="fake://good"))
     async with start(good, **LIMIT) as engine, trio.open_nursery() as nursery:

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -241,6 +241,7 @@ class _OpenFake:
 
     file: FakeFile
     present: set[int]
+    wanted: set[int]
     opened: IO[bytes]
 
     @property
@@ -251,8 +252,16 @@ class _OpenFake:
     def size_bytes(self) -> int:
         return len(self.file.data)
 
-    def has(self, span: ByteRange) -> bool:
-        return self.present.issuperset(self.file.layout.blocks_of(span))
+    def find_missing(self, span: ByteRange) -> int | None:
+        layout = self.file.layout
+        missing = [block for block in layout.blocks_of(span) if block not in self.present]
+        return max(missing[0] * layout.block_bytes, span.start) if missing else None
+
+    def is_coming(self, span: ByteRange) -> bool:
+        return (self.present | self.wanted).issuperset(self.file.layout.blocks_of(span))
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def check(self, span: ByteRange) -> None:
         pass
@@ -284,18 +293,20 @@ class FakeSource:
 
     def open_file(self, sha1: Sha1) -> _OpenFake | None:
         file = self._fake.files.get(sha1)
-        return self._open(file, set(range(file.layout.n_blocks))) if file else None
+        return self._open(file, set(range(file.layout.n_blocks)), set()) if file else None
 
     def open_partial(self, binding: Binding) -> _OpenFake | None:
-        return self._open(*self._fake.blocks[binding]) if binding in self._fake.blocks else None
+        if binding not in self._fake.blocks:
+            return None
+        return self._open(*self._fake.blocks[binding], self._fake.wanted.get(binding, set()))
 
     def find_manifest_part(self, digest: Blake3) -> bytes | None:
         return self._fake.parts.get(digest)
 
-    def _open(self, file: FakeFile, present: set[int]) -> _OpenFake:
+    def _open(self, file: FakeFile, present: set[int], wanted: set[int]) -> _OpenFake:
         opened = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - whom it is given to closes it
         opened.write(file.data)
-        return _OpenFake(file, present, opened)
+        return _OpenFake(file, present, wanted, opened)
 
 
 @asynccontextmanager

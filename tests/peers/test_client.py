@@ -15,7 +15,8 @@ import trio
 from fakes import FakeFile, FakePeer
 from peer_servers import SPEAKS, Script, TinyServer, head, listening, part, read_request
 
-from kacheryfs.core.model import Binding, ByteRange, Sha1
+from kacheryfs.core import wire
+from kacheryfs.core.model import Binding, Blake3, ByteRange, Sha1
 from kacheryfs.errors import InputError, PeerError, PeerLacksError, PeerRefusedError, PeerUnreachableError
 from kacheryfs.peers.client import HttpPeer
 from kacheryfs.peers.limits import ClientLimits
@@ -48,6 +49,47 @@ async def test_one_connection_serves_many_requests() -> None:
         assert await fetch(peer) == DATA[10:5010]
         assert script.n_connections == 1
         assert peer.stats.n_open_connections == 1
+        await peer.aclose()
+
+
+async def test_a_peer_is_known_by_its_id_once_it_was_asked() -> None:
+    who = wire.encode_peer("x", bytes(range(16)))
+    script = Script([], peer=head("200 OK", f"Content-Length: {len(who)}") + who)
+    async with listening(script.handle) as url:
+        peer = HttpPeer(url)
+        assert peer.peer_id is None
+        await peer.connect()
+        assert peer.peer_id == bytes(range(16))
+        await peer.aclose()
+
+
+async def test_a_peer_without_an_id_or_a_static_one_has_none() -> None:
+    for answer in (SPEAKS, NOT_FOUND):
+        async with listening(Script([], peer=answer).handle) as url:
+            peer = HttpPeer(url)
+            await peer.connect()
+            assert peer.peer_id is None
+            await peer.aclose()
+
+
+async def test_only_blocks_are_waited_for_and_the_time_is_no_round_trip() -> None:
+    async def late(stream: trio.SocketStream) -> None:
+        await trio.sleep(0.3)
+        await stream.send_all(RIGHT)
+
+    script = Script([late, RIGHT], peer=SPEAKS)
+    async with listening(script.handle) as url:
+        peer = HttpPeer(url, limits=ClientLimits(head_s=0.1))
+        await peer.connect()
+        before = peer.stats.round_trip_s
+        file, size = Binding(FILE.sha1, Blake3(b"m" * 32)), len(DATA)
+        async with peer.open_range(file, SPAN, is_partial=True, size_bytes=size, wait_s=60) as stream:
+            assert await stream.receive_into(memoryview(bytearray(9))) == 9
+        assert peer.stats.round_trip_s == before
+        async with peer.open_range(file, SPAN, is_partial=False, size_bytes=size, wait_s=60):
+            pass
+        assert peer.stats.round_trip_s != before
+        assert [b"Prefer: wait=5\r\n" in request for request in script.requests] == [True, False]
         await peer.aclose()
 
 
@@ -330,12 +372,11 @@ async def test_paths_go_below_the_url_s_prefix_and_heads_are_plain() -> None:
     assert not any(line.lower().startswith(("authorization", "cookie")) for line in lines)
 
 
-async def test_a_round_trip_and_a_rate_are_measured() -> None:
+async def test_a_round_trip_is_measured() -> None:
     async with listening(TinyServer(FakePeer(whole=[FakeFile.of(DATA)])).handle) as url:
         peer = HttpPeer(url)
         await fetch(peer, ByteRange(0, len(DATA)))
         assert peer.stats.round_trip_s is not None
-        assert peer.stats.rate_bytes_per_s is not None
         assert peer.stats.last_answer_at is not None
         assert peer.stats.bytes_received > len(DATA)
         await peer.aclose()

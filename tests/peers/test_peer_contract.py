@@ -35,6 +35,8 @@ class Subject:
 
     peer: Peer
     is_static: bool = False
+    waiting: FakePeer | None = None
+    """Whose missing blocks it waits for; None: it is of a kind that doesn't."""
 
 
 def _fake(*, is_static: bool = False) -> FakePeer:
@@ -43,7 +45,8 @@ def _fake(*, is_static: bool = False) -> FakePeer:
 
 @asynccontextmanager
 async def fake(_: Path) -> AsyncIterator[Subject]:
-    yield Subject(_fake())
+    made = _fake()
+    yield Subject(made, waiting=made)
 
 
 @asynccontextmanager
@@ -53,7 +56,8 @@ async def static_fake(_: Path) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def wrapped(_: Path) -> AsyncIterator[Subject]:
-    yield Subject(Slow(_fake(), latency_s=0, rate_bytes_per_s=1e9))
+    made = _fake()
+    yield Subject(Slow(made, latency_s=0, rate_bytes_per_s=1e9), waiting=made)
 
 
 @asynccontextmanager
@@ -64,8 +68,9 @@ async def tiny(_: Path) -> AsyncIterator[Subject]:
 
 @asynccontextmanager
 async def kacheryfs(_: Path) -> AsyncIterator[Subject]:
-    async with running_kacheryfs(_fake()) as url:
-        yield Subject(HttpPeer(url))
+    made = _fake()
+    async with running_kacheryfs(made) as url:
+        yield Subject(HttpPeer(url), waiting=made)
 
 
 @asynccontextmanager
@@ -94,10 +99,18 @@ async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 async def fetch(
-    peer: Peer, file: FakeFile, span: ByteRange, *, is_partial: bool = False, n_buffer: int = 1 << 20
+    peer: Peer,
+    file: FakeFile,
+    span: ByteRange,
+    *,
+    is_partial: bool = False,
+    n_buffer: int = 1 << 20,
+    wait_s: float = 0.0,
 ) -> bytes:
     pieces, buffer = [], memoryview(bytearray(n_buffer))
-    async with peer.open_range(file.binding, span, is_partial=is_partial, size_bytes=len(file.data)) as stream:
+    async with peer.open_range(
+        file.binding, span, is_partial=is_partial, size_bytes=len(file.data), wait_s=wait_s
+    ) as stream:
         while n_bytes := await stream.receive_into(buffer):
             pieces.append(bytes(buffer[:n_bytes]))
         assert await stream.receive_into(buffer) == 0
@@ -215,6 +228,51 @@ async def test_a_partial_file_gives_its_present_blocks(subject: Subject) -> None
     assert await fetch(subject.peer, PARTIAL, span, is_partial=True) == PARTIAL.data[span.start : span.stop]
     with pytest.raises(PeerLacksError):
         await fetch(subject.peer, PARTIAL, ByteRange(0, 2 * BLOCK_BYTES), is_partial=True)
+
+
+async def test_who_may_wait_is_answered_at_once_where_nothing_is_on_its_way(subject: Subject) -> None:
+    if subject.is_static:
+        return
+    span = ByteRange(BLOCK_BYTES, 3 * BLOCK_BYTES)
+    got = await fetch(subject.peer, PARTIAL, span, is_partial=True, wait_s=3600)
+    assert got == PARTIAL.data[span.start : span.stop]
+    with trio.fail_after(60), pytest.raises(PeerLacksError):
+        await fetch(subject.peer, PARTIAL, ByteRange(0, 2 * BLOCK_BYTES), is_partial=True, wait_s=3600)
+
+
+async def test_blocks_on_their_way_are_waited_for(subject: Subject) -> None:
+    made = subject.waiting
+    if made is None:
+        return
+    span = ByteRange(BLOCK_BYTES + 5, 4 * BLOCK_BYTES)
+    made.wanted[PARTIAL.binding] = {3}
+    async with trio.open_nursery() as nursery:
+
+        async def arrive() -> None:
+            await trio.sleep(0.05)
+            made.add_blocks(PARTIAL, [3])
+
+        nursery.start_soon(arrive)
+        got = await fetch(subject.peer, PARTIAL, span, is_partial=True, wait_s=5)
+    assert got == PARTIAL.data[span.start : span.stop]
+
+
+async def test_blocks_that_are_given_up_are_lacking_and_the_peer_is_well(subject: Subject) -> None:
+    made = subject.waiting
+    if made is None:
+        return
+    made.wanted[PARTIAL.binding] = wanted = {3}
+    async with trio.open_nursery() as nursery:
+
+        async def give_up() -> None:
+            await trio.sleep(0.05)
+            wanted.clear()
+
+        nursery.start_soon(give_up)
+        with pytest.raises(PeerLacksError):
+            await fetch(subject.peer, PARTIAL, ByteRange(BLOCK_BYTES, 4 * BLOCK_BYTES), is_partial=True, wait_s=5)
+    assert subject.peer.stats.last_error is None
+    assert await fetch(subject.peer, BIG, ByteRange(0, 9)) == BIG.data[:9]
 
 
 async def test_a_file_of_another_size_is_not_taken(subject: Subject) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+import trio
+import trio.testing
 
 from kacheryfs.peers.stats import PeerStats
 
@@ -24,13 +26,14 @@ def test_a_change_is_followed_within_a_score_of_samples() -> None:
     assert stats.round_trip_s == pytest.approx(0.01, abs=0.05)
 
 
-def test_small_bodies_say_nothing_of_the_rate() -> None:
+async def test_what_is_expected_is_what_its_rate_says_now(autojump_clock: trio.testing.MockClock) -> None:
     stats = PeerStats()
-    stats.note_body(1000, 1.0)
-    stats.note_body(1 << 20, 0.0)
     assert stats.rate_bytes_per_s is None
-    stats.note_body(1 << 20, 0.5)
-    assert stats.rate_bytes_per_s == 2 << 20
+    stats.rate.begin(trio.current_time())
+    await trio.sleep(0.5)
+    stats.rate.note(1 << 20, trio.current_time())
+    stats.rate.end(trio.current_time())
+    assert stats.rate_bytes_per_s == pytest.approx(2 << 20)
 
 
 def test_an_error_is_kept_with_its_time() -> None:

@@ -7,7 +7,7 @@ import os
 import threading
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import h11
@@ -17,6 +17,10 @@ from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout
 from kacheryfs.core.wire import FileInfo, group_blocks
 from kacheryfs.errors import ChangedError, ProofError
 from kacheryfs.serve import ServeLimits, Source, open_listeners, serve
+from kacheryfs.serve.access import Access
+from kacheryfs.serve.counters import Counters
+
+PEER_ID = bytes(range(16))
 
 
 class FakeFile:
@@ -28,6 +32,8 @@ class FakeFile:
         os.pwrite(self.fd, data, 0)
         self.size_bytes = len(data)
         self.present = present
+        self.wanted: set[int] = set()
+        self.held: list[ByteRange] = []
         self.checks_before_failure: int | None = None
         self.failure: Exception = ChangedError("sha1 00000000: changed, said the fake")
         self.is_changed_by_reading_its_end = False
@@ -35,9 +41,19 @@ class FakeFile:
         self.n_open = 0
         self.closed = trio.Event()
 
-    def has(self, span: ByteRange) -> bool:
+    def find_missing(self, span: ByteRange) -> int | None:
+        for block in Layout(self.size_bytes).blocks_of(span):
+            if self.present is not None and not self.present[block]:
+                return max(block * BLOCK_BYTES, span.start)
+        return None
+
+    def is_coming(self, span: ByteRange) -> bool:
         blocks = Layout(self.size_bytes).blocks_of(span)
-        return self.present is None or all(self.present[block] for block in blocks)
+        return self.present is None or all(self.present[block] or block in self.wanted for block in blocks)
+
+    def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        self.held.append(span)
+        return nullcontext()
 
     def check(self, span: ByteRange) -> None:
         if self.is_changed_by_reading_its_end and span.stop == self.size_bytes:
@@ -144,10 +160,44 @@ class Client:
 
     async def ask(self, target: str, method: str = "GET", **headers: str) -> Got:
         """Send a request and read its whole response; ``if_range="x"`` becomes ``If-Range: x``."""
+        await self.send(target, method, **headers)
+        return await self.read()
+
+    async def send(self, target: str, method: str = "GET", **headers: str) -> None:
         lines = [("Host", "peer"), *((name.replace("_", "-"), value) for name, value in headers.items())]
         data = self._http.send(h11.Request(method=method, target=target, headers=lines))
         await self.stream.send_all(data + self._http.send(h11.EndOfMessage()))
-        return await self.read()
+
+    async def read_some(self, n_bytes: int) -> tuple[h11.Response, bytes]:
+        """Return a response's head and at least ``n_bytes`` of its body, which must be there without asking more."""
+        response = await self._next()
+        assert isinstance(response, h11.Response), response
+        body = b""
+        while len(body) < n_bytes:
+            event = await self._next()
+            assert isinstance(event, h11.Data), event
+            body += event.data
+        return response, body
+
+    async def read_rest(self) -> bytes:
+        """Return what is left of a body, which must be whole."""
+        body = b""
+        while not isinstance(event := await self._next(), h11.EndOfMessage):
+            assert isinstance(event, h11.Data), event
+            body += event.data
+        self._http.start_next_cycle()
+        return body
+
+    async def read_until_broken(self) -> bytes:
+        """Return what still comes of a body that ends too early, in good order: closed, not reset."""
+        body = b""
+        try:
+            while True:
+                event = await self._next()
+                assert isinstance(event, h11.Data), event
+                body += event.data
+        except h11.RemoteProtocolError:
+            return body
 
     async def read_without_asking(self) -> Got:
         """Read the response to a request that was sent past h11."""
@@ -198,6 +248,8 @@ class Served:
     scope: trio.CancelScope = field(default_factory=trio.CancelScope)
     stopped: trio.Event = field(default_factory=trio.Event)
     streams: list[trio.SocketStream] = field(default_factory=list)
+    access: Access | None = None
+    counters: Counters = field(default_factory=Counters)
 
     async def open(self) -> Client:
         self.streams.append(await trio.open_tcp_stream("127.0.0.1", self.port))
@@ -219,7 +271,15 @@ class Served:
         task_status: trio.TaskStatus[object] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         with self.scope:
-            await serve(self.source, listeners, limits, task_status=task_status)
+            await serve(
+                self.source,
+                listeners,
+                limits,
+                peer_id=PEER_ID,
+                access=self.access,
+                counters=self.counters,
+                task_status=task_status,
+            )
         self.stopped.set()
 
     async def ask(self, target: str, method: str = "GET", **headers: str) -> Got:
@@ -240,11 +300,11 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    source: FakeSource | Source | None = None, limits: ServeLimits | None = None
+    source: FakeSource | Source | None = None, limits: ServeLimits | None = None, access: Access | None = None
 ) -> AsyncIterator[Served]:
     """Run a server on a free loopback port; at the end it is cancelled and the clients' connections are closed."""
     listeners = await open_listeners("127.0.0.1", 0)
-    server = Served(source or FakeSource(), listeners[0].socket.getsockname()[1])
+    server = Served(source or FakeSource(), listeners[0].socket.getsockname()[1], access=access)
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             await nursery.start(server.run, listeners, limits)
@@ -257,4 +317,4 @@ async def serving(
                         await trio.aclose_forcefully(stream)
 
 
-__all__ = ["BLOCK_BYTES", "Client", "FakeFile", "FakeSource", "Got", "ProofError", "Served", "serving"]
+__all__ = ["BLOCK_BYTES", "PEER_ID", "Client", "FakeFile", "FakeSource", "Got", "ProofError", "Served", "serving"]

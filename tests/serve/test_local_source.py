@@ -13,12 +13,14 @@ from serve_fakes import Served, serving
 from kacheryfs.core import wire
 from kacheryfs.core.link import parse_link
 from kacheryfs.core.manifest import GroupedProof, Root, WholeProof, build
-from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout, Sha1, salted
+from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, BlockRange, ByteRange, Layout, Sha1, salted
 from kacheryfs.core.wire import FileInfo
-from kacheryfs.errors import ProofError
+from kacheryfs.errors import ProofError, StoreError
 from kacheryfs.serve import LocalSource
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.catalog import Catalog
+from kacheryfs.store.files import StoredFile
+from kacheryfs.store.locks import try_lock
 from kacheryfs.store.sharing import share
 
 SIZE = 20 * BLOCK_BYTES + 1000
@@ -268,10 +270,12 @@ async def test_a_false_manifest_serves_nobody_its_blocks_by_a_bare_name(machine)
 
 
 def open_files(folder):
-    """Return the files below ``folder`` that this process has open, but for the databases."""
+    """Return the files below ``folder`` that this process has open, but for the databases and the store's account."""
     links = [Path(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     paths = [str(link.readlink()) for link in links if link.is_symlink()]
-    return [path for path in paths if path.startswith(str(folder)) and "sqlite" not in path]
+    return [
+        path for path in paths if path.startswith(str(folder)) and "sqlite" not in path and not path.endswith("/usage")
+    ]
 
 
 async def test_no_descriptor_is_left_open(machine):
@@ -300,8 +304,60 @@ async def test_a_proven_file_without_a_manifest_is_served_whole(machine):
 def test_blocks_that_were_replaced_under_a_sender_are_not_taken_for_checked(machine):
     machine.fetch(range(3, 9))
     readable = machine.source.open_partial(BINDING)
+    assert readable.fd >= 0
     os.truncate(machine.find("data"), 0)  # the store gives up a data file that was cut, and begins another
     machine.fetch(range(10, 12))
-    with pytest.raises(ProofError):
-        readable.check(ByteRange(10 * BLOCK_BYTES, 12 * BLOCK_BYTES))
+    with pytest.raises(StoreError, match="replaced"), readable.hold(ByteRange(10 * BLOCK_BYTES, 12 * BLOCK_BYTES)):
+        pass
+    readable.close()
+
+
+async def test_blocks_that_a_mount_has_under_way_are_waited_for_and_sent_as_they_are_put(machine):
+    machine.fetch(range(2))
+    path, start = wire.blocks_path(BINDING), BLOCK_BYTES
+    mount = machine.store.find_partial(BINDING)
+    mount.note_wanted(BlockRange(2, 5))
+    async with serving_it(machine) as server, trio.open_nursery() as nursery:
+
+        async def put() -> None:
+            for index in range(2, 5):
+                await trio.sleep(0.03)
+                machine.fetch([index])
+
+        nursery.start_soon(put)
+        got = await server.ask(path, range=f"bytes={start}-{5 * BLOCK_BYTES - 1}", prefer="wait=5")
+        assert (got.status, got.body) == (206, DATA[start : 5 * BLOCK_BYTES])
+        assert (await server.ask(path, range=f"bytes=0-{6 * BLOCK_BYTES}", prefer="wait=5")).status == 404
+    mount.close()
+
+
+def test_what_is_being_sent_is_not_evicted(machine):
+    machine.fetch(range(9))
+    readable, span = machine.source.open_partial(BINDING), ByteRange(BLOCK_BYTES, 3 * BLOCK_BYTES)
+    with machine.find("data").open("r+b") as evictor:
+        with readable.hold(span):
+            assert not try_lock(evictor.fileno(), span)
+            assert try_lock(evictor.fileno(), ByteRange(span.stop, span.stop + BLOCK_BYTES))
+        assert try_lock(evictor.fileno(), span)
+    readable.close()
+
+
+async def test_what_peers_read_is_in_use_and_what_they_do_not_is_not(machine, monkeypatch):
+    machine.fetch(range(20))
+    used = []
+    monkeypatch.setattr(StoredFile, "note_use", lambda self, blocks: used.extend(blocks))
+    async with serving_it(machine) as server:
+        assert (await ranged(server, wire.blocks_path(BINDING), 5 * BLOCK_BYTES, 12 * BLOCK_BYTES)).status == 206
+        assert (await ranged(server, wire.blocks_path(BINDING), 15 * BLOCK_BYTES, 15 * BLOCK_BYTES + 9)).status == 206
+    assert set(used) == {*range(5, 12), 15}
+
+
+def test_blocks_that_are_replaced_between_hold_and_check_are_not_sent(machine):
+    machine.fetch(range(3, 9))
+    readable, span = machine.source.open_partial(BINDING), ByteRange(3 * BLOCK_BYTES, 5 * BLOCK_BYTES)
+    with readable.hold(span):
+        os.truncate(machine.find("data"), 0)
+        machine.fetch(range(3, 9))  # now the store has these blocks in another file, and finds them right there
+        with pytest.raises((StoreError, ProofError)):
+            readable.check(span)
     readable.close()

@@ -1,12 +1,13 @@
 """The server over real sockets: what HTTP and the protocol promise."""
 
+import itertools
 import json
 import logging
 import os
 
 import pytest
 import trio
-from serve_fakes import BLOCK_BYTES, serving
+from serve_fakes import BLOCK_BYTES, PEER_ID, serving
 
 from kacheryfs.core import wire
 from kacheryfs.core.model import Binding, Blake3, ByteRange, Sha1, salted
@@ -84,6 +85,16 @@ async def test_a_connection_serves_one_request_after_another():
         assert got.body == LARGE
 
 
+async def test_every_byte_is_held_while_it_is_sent():
+    async with serving() as server:
+        sha1, file = server.source.add(LARGE)
+        assert (await server.ask(wire.sha1_path(sha1))).body == LARGE
+    held = sorted((span.start, span.stop) for span in file.held)
+    assert held[0][0] == 0
+    assert held[-1][1] == len(LARGE)
+    assert all(start <= stop for (_, stop), (start, _) in itertools.pairwise(held))
+
+
 async def test_pipelined_requests_are_answered_in_order():
     async with serving() as server:
         sha1, _ = server.source.add(SMALL)
@@ -122,8 +133,8 @@ async def test_an_upgrade_and_an_expectation_are_ignored():
 async def test_the_peer_says_its_protocol_and_nothing_of_its_machine():
     async with serving() as server:
         got = await server.ask("/v1/peer")
-        assert wire.parse_peer(got.body) == wire.PROTOCOL
-        assert set(json.loads(got.body)) == {"protocol", "software"}
+        assert wire.parse_peer(got.body) == wire.PeerInfo(wire.PROTOCOL, PEER_ID)
+        assert set(json.loads(got.body)) == {"protocol", "software", "id"}
         assert "server" not in got.headers
 
 

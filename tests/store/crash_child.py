@@ -23,6 +23,7 @@ from store_content import BLOCK_BYTES, Content, check_all, data_path, make_conte
 
 from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Sha1
+from kacheryfs.store import punching
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.index import Index
 
@@ -105,6 +106,25 @@ def drop(folder: Path) -> None:
     file.close()
 
 
+def evict(folder: Path) -> None:
+    """Take all extents of a file that is open."""
+    store = Store(folder / "store", min_free_fraction=0)
+    file = store.open(CONTENT.proof())
+    assert store.cache.evict([CONTENT.sha1]) >= len(CONTENT.data)
+    file.close()
+
+
+def evict_whole(folder: Path) -> None:
+    store = Store(folder / "store", min_free_fraction=0)
+    assert store.cache.evict([CONTENT.sha1]) > len(CONTENT.data)
+
+
+def pin(folder: Path) -> None:
+    store = Store(folder / "store", min_free_fraction=0)
+    store.pins.pin("a link", [CONTENT.sha1])
+    assert store.cache.evict([CONTENT.sha1]) == 0
+
+
 def prepare_nothing(folder: Path) -> None:
     folder.mkdir()
 
@@ -125,18 +145,29 @@ def prepare_spoilt(folder: Path) -> None:
         data.write(b"spoilt")
 
 
+def prepare_proven(folder: Path) -> None:
+    prepare_present(folder)
+    prove(folder)
+
+
 SCENARIOS = {
     "put": (prepare_nothing, put),
     "prove": (prepare_present, prove),
     "put_small": (prepare_nothing, put_small),
     "heal": (prepare_spoilt, heal),
     "drop": (prepare_present, drop),
+    "evict": (prepare_present, evict),
+    "evict_proven": (prepare_proven, evict),
+    "evict_whole": (prepare_present, evict_whole),
+    "evict_whole_proven": (prepare_proven, evict_whole),
+    "pin": (prepare_present, pin),
 }
 
 
 def look(folder: Path, scenario: str) -> None:
     """Open what a killed process left, and hold it against every promise."""
     store = Store(folder / "store", min_free_fraction=0)
+    assert not store.pins.is_pinned(CONTENT.sha1) or scenario == "pin"
     file = store.open(CONTENT.proof())
     present = [file.is_present(index) for index in range(3)]
     right = check_all(file)
@@ -145,7 +176,7 @@ def look(folder: Path, scenario: str) -> None:
             assert read(file, index * BLOCK_BYTES, index * BLOCK_BYTES + 100) == CONTENT.block(index)[:100]
         if scenario != "heal" or index != 1:
             assert right[index] == present[index], "killed, not without power: what is present is right"
-        if (scenario in ("prove", "heal") and index != 1) or (folder / f"put-{index}").exists():
+        if (scenario in ("prove", "heal", "pin") and index != 1) or (folder / f"put-{index}").exists():
             assert right[index], f"block {index} was in the store and is lost"
     complete = store.complete_size(CONTENT.sha1)
     if complete is not None and scenario != "heal":
@@ -160,6 +191,12 @@ def look(folder: Path, scenario: str) -> None:
     info = store.complete_info(CONTENT.sha1)
     assert info is not None
     assert info.manifest == CONTENT.root.digest
+    file.close()
+    small.close()
+    store.pins.unpin("a link")
+    store.cache.clear()
+    lying = [path for path in (folder / "store").rglob("*") if path.is_file() and path.parent != folder / "store"]
+    assert not lying or all("manifest" in path.parts for path in lying), "space that nobody can free"
 
 
 def in_child(act: Callable[[], None]) -> int:
@@ -188,6 +225,7 @@ def run_killed(folder: Path, scenario: str, n_steps: int, *, is_half: bool) -> b
         for name in STEPS:
             countdown.wrap(os, name)
         countdown.wrap(Index, "_run")
+        countdown.wrap(punching, "_fallocate")
         act(folder)
 
     status = in_child(act_until_killed)

@@ -171,6 +171,7 @@ def test_all_who_have_a_file_open_share_one_object(store: Store, content: Conten
 
 def test_descriptors_are_bounded_and_closed_with_the_file(store: Store) -> None:
     contents = [make_content(2 * BLOCK_BYTES, seed) for seed in range(5)]
+    put_manifest(store, contents[0])  # opens the store's account
     list(store.files())
     before = open_descriptors()
     files = [store.open(content.proof()) for content in contents]
@@ -277,7 +278,7 @@ def test_a_spoilt_file_heals_once_its_blocks_are_put_again(
     assert check_all(file) == [True] * 4
     assert file.prove()
     assert data_path(root, content.binding).read_bytes() == content.data
-    assert not partial_path(root, content.binding).exists()
+    assert not (partial_path(root, content.binding) / "data").exists()
     assert read(file, 0, len(content.data)) == content.data
     file.close()
     store.close()

@@ -68,13 +68,14 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 @pytest.mark.expects_warnings
 @pytest.mark.parametrize("min_free_fraction", [0.0, 0.05])
-def test_a_full_disk_costs_one_warning_and_recovers(
+def test_a_disk_full_of_what_is_pinned_costs_one_warning_and_recovers(
     small_disk: Path, caplog: pytest.LogCaptureFixture, min_free_fraction: float
 ) -> None:
     content = make_content(32 * BLOCK_BYTES)
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2 * MIB))
     store = Store(small_disk / "store", min_free_fraction=min_free_fraction)
+    store.pins.pin("a link", [content.sha1])
     file = store.open(content.proof())
     kept = [file.put(content.verified(index)) for index in range(32)]
     assert 1 <= sum(kept) <= 8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from store_content import (
     Content,
     check_all,
     data_path,
+    make_chunk_proof,
     make_content,
     partial_path,
     put_all,
@@ -21,11 +23,12 @@ from store_content import (
 )
 
 from kacheryfs.core.manifest import WholeProof
-from kacheryfs.core.model import Sha1
+from kacheryfs.core.model import Binding, Sha1
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, NotFoundError
 from kacheryfs.store import promotion
 from kacheryfs.store.blocks import Store
+from kacheryfs.store.evictor import Evictor
 
 
 @pytest.fixture
@@ -63,7 +66,7 @@ def test_a_whole_file_whose_sha1_is_right_moves_to_its_place(store: Store, root:
     place = data_path(root, content.binding)
     assert place.parent.parent.parent.parent == root / "sha1"
     assert (place.stat().st_ino, place.read_bytes()) == (inode, content.data)
-    assert not partial_path(root, content.binding).exists()
+    assert not (partial_path(root, content.binding) / "data").exists()
     assert store.complete_info(content.sha1) == FileInfo(len(content.data), content.root.digest)
     fd = store.open_complete(content.sha1)
     assert os.pread(fd, 10, 0) == content.data[:10]
@@ -207,3 +210,34 @@ def test_dropping_removes_a_proven_file_too(store: Store, root: Path, content: C
     assert store.complete_info(content.sha1) is None
     assert store.find_partial(content.binding) is None
     file.close()
+
+
+def test_what_is_proven_with_another_manifest_while_it_is_evicted_keeps_its_bytes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    content = make_content(65 * BLOCK_BYTES)
+    chunks = make_chunk_proof(content.data, BLOCK_BYTES, Sha1.of(b"its JSON"))
+    file, others = one.open(content.proof()), other.open(chunks)
+    put_all(file, content)
+    for block in range(content.n_blocks):
+        assert others.put(chunks.verify(block, content.block(block)))
+    assert file.prove()
+    prover = threading.Thread(target=others.prove)
+    real = Evictor._is_proven_with
+
+    def asked(evictor: Evictor, binding: Binding) -> bool:
+        answer = real(evictor, binding)
+        prover.start()
+        prover.join(0.5)  # it ends here only where nothing stops it
+        return answer
+
+    monkeypatch.setattr(Evictor, "_is_proven_with", asked)
+    assert one.cache.evict([content.sha1], 1)
+    prover.join()
+    assert others.is_proven
+    assert read(others, 0, len(content.data)) == content.data
+    for opened in (file, others):
+        opened.close()
+    one.close()
+    other.close()

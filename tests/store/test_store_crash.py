@@ -13,7 +13,19 @@ CHILD = Path(__file__).with_name("crash_child.py")
 
 @pytest.mark.parametrize("how", ["whole", "half"])
 @pytest.mark.parametrize(
-    ("scenario", "at_least"), [("put", 15), ("prove", 8), ("put_small", 8), ("heal", 15), ("drop", 5)]
+    ("scenario", "at_least"),
+    [
+        ("put", 15),
+        ("prove", 8),
+        ("put_small", 8),
+        ("heal", 15),
+        ("drop", 5),
+        ("evict", 15),
+        ("evict_proven", 15),
+        ("evict_whole", 12),
+        ("evict_whole_proven", 12),
+        ("pin", 5),
+    ],
 )
 def test_a_kill_at_any_step_leaves_a_right_store(tmp_path: Path, scenario: str, at_least: int, how: str) -> None:
     command = [sys.executable, str(CHILD), str(tmp_path / "folder"), scenario, how]

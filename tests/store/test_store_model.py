@@ -165,6 +165,21 @@ class StoreModel(RuleBasedStateMachine):
         for path in self.root.glob("index.sqlite*"):
             path.unlink()
 
+    @rule(number=STORES, which=WHICH, n_bytes=st.sampled_from([None, 1]))
+    def evict(self, number: int, which: int, n_bytes: int | None) -> None:
+        self.stores[number].cache.evict([CONTENTS[which].sha1], n_bytes)
+        if CONTENTS[which].sha1 not in {summary.sha1 for summary in self.stores[number].files()}:
+            self.put[which].clear()
+
+    @rule(number=STORES, which=WHICH)
+    def pin_for_a_while(self, number: int, which: int) -> None:
+        store, content = self.stores[number], CONTENTS[which]
+        store.pins.pin("a link", [content.sha1])
+        before = [self.files[number][which].is_present(block) for block in range(content.n_blocks)]
+        self.stores[1 - number].cache.evict([content.sha1])
+        assert before == [self.files[number][which].is_present(block) for block in range(content.n_blocks)]
+        assert store.pins.unpin("a link")
+
     @precondition(lambda self: self.stores)
     @rule(number=STORES, which=WHICH)
     def drop(self, number: int, which: int) -> None:

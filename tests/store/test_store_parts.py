@@ -40,7 +40,7 @@ def test_a_new_store_says_its_version(tmp_path: Path) -> None:
     Store(tmp_path / "deep" / "store").close()
 
 
-@pytest.mark.parametrize("version", ["kacheryfs-store 2\n", "", "\xff\xfe"])
+@pytest.mark.parametrize("version", ["kacheryfs-store 3\n", "", "\xff\xfe"])
 def test_a_store_of_another_version_is_refused(tmp_path: Path, version: str) -> None:
     (tmp_path / "VERSION").write_text(version)
     with pytest.raises(StoreError, match=r"its version is .* --store"):
@@ -79,17 +79,17 @@ def test_a_store_stays_where_it_was_when_the_process_changes_its_folder(
 
 
 def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
-    folder = StoreFolder(tmp_path, 0)
+    folder = StoreFolder(tmp_path)
     folder.start()
     (folder.places.temporary / "dead").write_bytes(b"half")
     with (folder.places.temporary / "alive").open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        StoreFolder(tmp_path, 0).start()
+        StoreFolder(tmp_path).start()
         assert os.listdir(folder.places.temporary) == ["alive"]
 
 
 def test_an_object_is_seen_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = StoreFolder(tmp_path, 0)
+    folder = StoreFolder(tmp_path)
     folder.start()
     path = folder.places.manifest_part(Blake3.of(b"x"))
     write = os.write
@@ -251,7 +251,7 @@ def test_presence_is_seen_by_all_who_have_it_open(tmp_path: Path) -> None:
     for block in (0, 5_000, 9_999):
         one.set(block)
     other.clear_all()
-    assert flags.count(one.bits) == 0
+    assert flags.count(one.bits, 10_000) == 0
     one.close()
     other.close()
 
@@ -264,7 +264,7 @@ def test_a_presence_file_that_was_cut_means_missing(tmp_path: Path) -> None:
     writing = Presence.open(path, 4, is_writable=True)
     assert bytes(writing.bits[:4]) == b"\1\1\0\0"
     writing.set(3)
-    assert path.read_bytes() == b"\1\1\0\1"
+    assert path.read_bytes()[:4] == b"\1\1\0\1"
     reading.close()
     writing.close()
 
@@ -275,7 +275,9 @@ def test_presence_works_where_nothing_can_be_allocated_ahead(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     presence = Presence.open(tmp_path / "present", 10, is_writable=True)
-    assert len(presence.bits) == 10
+    presence.set(9)
+    assert flags.count(presence.bits, 10) == 1
+    assert presence.is_shared
     presence.close()
 
 
@@ -302,7 +304,7 @@ def test_present_bytes_are_counted_from_the_file(
 
 @given(st.binary(max_size=300))
 def test_flags_are_counted_and_found(data: bytes) -> None:
-    assert flags.count(bytearray(data)) == sum(value != 0 for value in data)
+    assert flags.count(bytearray(data), len(data)) == sum(value != 0 for value in data)
     assert list(flags.find_all(bytearray(data), 2)) == [at for at, value in enumerate(data) if value == 2]
 
 
@@ -310,5 +312,5 @@ def test_flags_are_counted_and_found(data: bytes) -> None:
 def test_flags_begin_at_zero(n_blocks: int) -> None:
     zeros = flags.zeros(n_blocks)
     assert len(zeros) == n_blocks
-    assert flags.count(zeros) == 0
-    assert flags.count(flags.ones(n_blocks)) == n_blocks
+    assert flags.count(zeros, n_blocks) == 0
+    assert flags.count(flags.ones(n_blocks), n_blocks) == n_blocks

@@ -35,7 +35,7 @@ def test_processes_that_put_and_prove_one_file_agree(tmp_path: Path) -> None:
         out, err = child.communicate(timeout=100)
         assert (child.returncode, out) == (0, "proven\n"), err[-3000:]
     assert data_path(root, CONTENT.binding).read_bytes() == CONTENT.data
-    assert not partial_path(root, CONTENT.binding).exists()
+    assert not (partial_path(root, CONTENT.binding) / "data").exists()
     store = Store(root)
     assert store.complete_info(CONTENT.sha1) == FileInfo(len(CONTENT.data), CONTENT.root.digest)
     assert sum(summary.is_proven for summary in store.files()) == 1 + len(SMALL)
@@ -64,11 +64,9 @@ def test_who_opens_a_file_while_it_is_promoted_sees_all_of_it(tmp_path: Path) ->
 
 
 def move_back(root: Path) -> None:
-    """Make the file partial again, each block present, as a demotion does: presence first, then one rename."""
+    """Make the file partial again, each block present, as a demotion does: its presence has stayed."""
     partial = partial_path(root, OPENED.binding)
-    partial.mkdir(exist_ok=True)
     with Locks(root / "lock").hold(lock_name(OPENED.binding)):
-        (partial / "present").write_bytes(b"\1" * 3)
         os.rename(data_path(root, OPENED.binding), partial / "data")
 
 

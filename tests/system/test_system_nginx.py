@@ -5,47 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import socket
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from system_content import LARGE, SMALL, bytes_of, sha1_of, write
-from system_labs import Lab, MakeLab, free_port, read_range, wait_until
+from system_labs import Lab, MakeLab, read_range
+from system_web import nginx
 
 pytestmark = pytest.mark.kernel
 
-CONFIG = """
-daemon off;
-worker_processes 1;
-{user}
-pid {folder}/nginx.pid;
-error_log {folder}/error.log warn;
-events {{ worker_connections 64; }}
-http {{
-    access_log {folder}/access.log;
-    default_type application/octet-stream;
-    sendfile on;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        root {root};
-    }}
-}}
-"""
-
 BARE = bytes_of(21, 2_000_000)
 """A file of which no manifest is anywhere."""
-
-
-def find_nginx() -> str | None:
-    return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 @dataclass(frozen=True)
@@ -81,28 +53,10 @@ def write_static_layout(alice: Lab, carol: Lab, root: Path) -> str:
 
 @pytest.fixture(scope="module")
 def web(make_lasting_lab: MakeLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
-    nginx = find_nginx()
-    if nginx is None:
-        pytest.skip("nginx is not installed (apt-get install nginx-light)")
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    folder = tmp_path_factory.mktemp("nginx")
     link = write_static_layout(make_lasting_lab("alice"), make_lasting_lab("carol"), folder / "www")
-    user = "user root;" if os.geteuid() == 0 else ""  # its workers read a folder that is ours alone
-    config = folder / "nginx.conf"
-    config.write_text(CONFIG.format(folder=folder, port=port, root=folder / "www", user=user))
-    with open(folder / "nginx.log", "ab") as log:
-        argv = [nginx, "-c", str(config), "-p", str(folder), "-e", str(folder / "error.log")]
-        process = subprocess.Popen(argv, stdout=log, stderr=log)
-    try:
-        wait_until(lambda: is_listening(port), "nginx")
-        yield Web(f"http://127.0.0.1:{port}", link, folder)
-    finally:
-        process.terminate()  # the master ends its workers
-        process.wait(30)
-
-
-def is_listening(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+    with nginx(folder / "www", folder) as url:
+        yield Web(url, link, folder)
 
 
 def test_a_link_with_its_manifest_reads_by_ranges_from_nginx(web: Web, make_lab: MakeLab) -> None:

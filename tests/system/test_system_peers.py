@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 from system_content import LARGE, bytes_of, sha1_of, write
-from system_labs import Lab, MakeLab, Mount, Server, opened, read_range, wait_until
+from system_labs import Lab, MakeLab, Mount, Server, is_mounted, opened, read_range, wait_until
 from system_readers import start_reader
 
 pytestmark = pytest.mark.kernel
@@ -169,3 +171,68 @@ def test_a_peer_that_has_read_a_file_whole_serves_it_under_its_bare_name(make_la
     mount = make_lab("carol").mount(bob.serve())
     assert (mount / f"sha1/{H}").read_bytes() == LARGE
     assert mount.at(link).read_bytes() == LARGE
+
+
+SERVE = ("--serve", "--listen", "127.0.0.1:0")
+
+
+def url_of(mount: Mount) -> str:
+    """Return the second line that a mount with --serve prints."""
+    assert mount.process.stdout is not None
+    return os.fsdecode(mount.process.stdout.readline()).rstrip("\n")
+
+
+def test_a_mount_that_serves_gives_on_what_it_has_read(make_lab: MakeLab) -> None:
+    alice, link = sharing(make_lab, "alice")
+    origin = alice.serve()
+    bob = make_lab("bob")
+    bobs = bob.mount(origin, flags=SERVE)
+    assert read_range(bobs.at(link), 0, 8 * BLOCK) == LARGE[: 8 * BLOCK]
+    (server,) = bob.json("status")["servers"]
+    assert (server["url"], server["mountpoint"]) == (url_of(bobs), str(bobs.path))
+    assert server["pid"] != bobs.process.pid
+    origin.stop()
+    carols = make_lab("carol").mount(server["url"])
+    assert read_range(carols.at(link), 0, 8 * BLOCK) == LARGE[: 8 * BLOCK]
+    bobs.umount()
+    assert bob.json("status")["servers"] == []
+    assert not Path(f"/proc/{server['pid']}").exists()
+
+
+def test_rude_peers_keep_neither_the_reader_nor_a_polite_peer_from_reading(make_lab: MakeLab) -> None:
+    alice, link = sharing(make_lab, "alice")
+    bobs = make_lab("bob").mount(alice.serve(), flags=SERVE)
+    url = url_of(bobs)
+    assert read_range(bobs.at(link), 0, 8 * BLOCK) == LARGE[: 8 * BLOCK]
+    host, _, port = url.removeprefix("http://").rpartition(":")
+    target = f"/v1/blocks/{H}/{link.rpartition('=')[2]}"
+    with contextlib.ExitStack() as rude:
+        for i in range(100):  # of the 128 that one address may have: they ask, wait, and never read
+            connection = rude.enter_context(socket.create_connection((host, int(port))))
+            asked = f"bytes={i % 9 * BLOCK}-{8 * BLOCK - 1 if i % 9 < 8 else len(LARGE) - 1}"
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: x\r\nRange: {asked}\r\nPrefer: wait=5\r\n\r\n".encode())
+        assert bobs.at(link).read_bytes() == LARGE
+        carols = make_lab("carol").mount(url)
+        assert carols.at(link).read_bytes() == LARGE
+
+
+def test_the_server_of_a_mount_that_is_killed_ends(make_lab: MakeLab) -> None:
+    bob = make_lab("bob")
+    mount = bob.mount(flags=SERVE)
+    pid = bob.json("status")["servers"][0]["pid"]
+    mount.kill()
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of its server")
+
+
+def test_a_mount_that_cannot_serve_is_not_made(make_lab: MakeLab) -> None:
+    alice, _ = sharing(make_lab, "alice")
+    port = alice.serve().port
+    bob = make_lab("bob")
+    done = bob.try_run("mount", "--serve", "--listen", f"127.0.0.1:{port}", bob.folder / "mnt")
+    assert done.returncode == 2
+    (line,) = done.stderr.decode().splitlines()
+    assert "the port is in use" in line
+    assert not is_mounted(bob.folder / "mnt")
+    done = bob.try_run("mount", "--listen", "127.0.0.1:0", bob.folder / "mnt")
+    assert done.returncode == 2
+    assert b"--serve" in done.stderr
