@@ -7,6 +7,7 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from . import rows_local, rows_random, rows_recording, rows_sequential
+from . import rows_cache, rows_local, rows_others, rows_random, rows_recording, rows_sequential, rows_swarm
 from .machine import describe
 from .processes import BenchError, run
 from .setting import FULL, QUICK, Bench
@@ -37,6 +38,14 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "share": rows_local.share,
     "memory": rows_local.memory,
     "disk": rows_local.disk,
+    "swarm4": rows_swarm.swarm4,
+    "swarm8": rows_swarm.swarm8,
+    "slowpeer": rows_swarm.slowpeer,
+    "deadpeer": rows_swarm.deadpeer,
+    "liarpeer": rows_swarm.liarpeer,
+    "evict": rows_cache.evict,
+    "bigstore": rows_cache.bigstore,
+    "others": rows_others.others,
 }
 RESULTS = Path(__file__).parents[1] / "bench-results.md"
 _EPILOG = "example: scripts/bench --quick --only cold --only present. Rows: " + ", ".join(ROWS)
@@ -77,7 +86,8 @@ def _head(is_quick: bool, n_runs: int) -> list[str]:
         "- 128 and 1024 are `read_ahead_kb` of the mount. The mount over nginx and rclone read the same nginx; links "
         "carry their manifest.",
         "- Proxy: 20 ms of round trip (10 each way; a new connection's handshake takes one), 100 MB/s down for all "
-        "connections together. The line is curl through the same proxy. Wire bytes: TCP payload, both directions.",
+        "connections together, or what a row says. The line is curl through the same proxy. Wire bytes: TCP payload, "
+        "both directions.",
         "- Readers are processes of their own: `preadv` of 1 MiB into one buffer, or SpikeInterface's `read_binary`. "
         "Whole reads are timed with their open.",
     ]
@@ -102,6 +112,7 @@ def main() -> int:
     if os.geteuid() != 0:
         print("bench: drop_caches and read_ahead_kb need root; sudo scripts/bench", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that all that was started ends
     scale = QUICK if options.quick else FULL
     scale = replace(scale, n_runs=options.runs or scale.n_runs)
     folder = Path(tempfile.mkdtemp(prefix="kacheryfs-bench-", dir=options.folder))

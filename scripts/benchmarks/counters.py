@@ -1,4 +1,4 @@
-"""A few numbers that the proxy writes and the bench reads, through a file that both have mapped."""
+"""A few numbers that the proxy writes and the bench reads, and the other way round, in a file that both have mapped."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
-_FIELDS = ("epoch", "up_bytes", "down_bytes", "connections", "requests", "rounds")
+_ORDERS = ("epoch", "rate_bytes_per_s", "is_lying")
+"""What the bench writes and the proxy obeys, also while it runs."""
+_FIELDS = (*_ORDERS, "up_bytes", "down_bytes", "connections", "requests", "rounds")
 _SIZE = 8 * len(_FIELDS)
 
 
@@ -26,7 +28,7 @@ class Counts:
 
 
 class Counters:
-    """The mapped numbers; each is one aligned word. The bench writes ``epoch``, the proxy the rest."""
+    """The mapped numbers; each is one aligned word. The bench writes the orders, the proxy the rest."""
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -36,7 +38,7 @@ class Counters:
         self._at_reset = self.read_all()
 
     def read_all(self) -> Counts:
-        return Counts(*self._words[1:])
+        return Counts(*self._words[len(_ORDERS) :])
 
     def since_reset(self) -> Counts:
         now, then = self.read_all(), self._at_reset
@@ -50,16 +52,15 @@ class Counters:
 
     def reset(self) -> None:
         """Count from here on; the proxy starts its rounds anew at the next byte that it sees."""
-        self._words[0] += 1
-        self._words[5] = 0
+        self.add("epoch")
+        self.set("rounds", 0)
         self._at_reset = self.read_all()
 
-    @property
-    def epoch(self) -> int:
-        return self._words[0]
+    def get(self, field: str) -> int:
+        return self._words[_FIELDS.index(field)]
 
     def add(self, field: str, n: int = 1) -> None:
         self._words[_FIELDS.index(field)] += n
 
-    def set_rounds(self, n: int) -> None:
-        self._words[5] = n
+    def set(self, field: str, n: int) -> None:
+        self._words[_FIELDS.index(field)] = n

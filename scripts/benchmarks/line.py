@@ -12,8 +12,13 @@ class Line:
 
     def __init__(self, delay_s: float, rate_bytes_per_s: float | None) -> None:
         self.delay_s = delay_s
-        self._s_per_byte = 1 / rate_bytes_per_s if rate_bytes_per_s else 0.0
         self._free_at = 0.0
+        self.set_rate(rate_bytes_per_s)
+
+    def set_rate(self, rate_bytes_per_s: float | None) -> None:
+        """Change the cap for what is sent from now on."""
+        self.rate_bytes_per_s = rate_bytes_per_s
+        self._s_per_byte = 1 / rate_bytes_per_s if rate_bytes_per_s else 0.0
 
     def send(self, now: float, n_bytes: int) -> float:
         """Put bytes on the line at ``now``; return when the last of them arrives."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,15 +66,24 @@ class Mount:
 
 
 @contextmanager
-def mounted(url: str, folder: Path, read_ahead_kib: int, *, is_fresh: bool = True) -> Iterator[Mount]:
-    """Mount with this one peer; a fresh one has an empty store."""
+def mounted(
+    urls: str | Sequence[str],
+    folder: Path,
+    read_ahead_kib: int,
+    *,
+    is_fresh: bool = True,
+    flags: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+) -> Iterator[Mount]:
+    """Mount with these peers alone; a fresh one has an empty store. ``settings`` are ``KACHERYFS_*``."""
     if is_fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder.parent / f"{folder.name}.log"
     with mountpoint_in(folder.parent, f"{folder.name}-mount") as mountpoint:
-        argv = [command(), "mount", str(mountpoint), "--peer", url, "--foreground"]
-        with running(argv, log, environment(folder)) as process:
+        argv = [command(), "mount", str(mountpoint), "--foreground", *flags]
+        argv += [word for url in ([urls] if isinstance(urls, str) else urls) for word in ("--peer", url)]
+        with running(argv, log, {**environment(folder), **(settings or {})}) as process:
             wait_until(lambda: device_of(mountpoint) is not None or process.poll() is not None, "kacheryfs mounting")
             if process.poll() is not None:
                 raise BenchError(f"kacheryfs mount: exit {process.returncode}: {tail(log)}")

@@ -26,13 +26,15 @@ def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float = 20.0) ->
 
 
 @contextmanager
-def running(argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """Run a process for the time of the block, its stdout in a pipe and its stderr in ``log``."""
+def running(
+    argv: Sequence[str], log: Path, env: Mapping[str, str] | None = None, *, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
+    """Run a process for the time of the block, its stdout in a pipe (a talkative one's nowhere), stderr in ``log``."""
     with log.open("a") as stderr:
         process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             text=True,
             env={**os.environ, **(env or {})},
@@ -47,6 +49,7 @@ def end(process: subprocess.Popen[str], timeout_s: float = 15.0) -> None:
     """Ask the process to end, then make it."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)  # a row may have frozen it
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:

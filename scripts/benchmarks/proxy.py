@@ -1,10 +1,11 @@
 """A TCP proxy on loopback that adds a round trip and caps what comes down, for all connections together.
 
 A program of its own: ``python -m benchmarks.proxy --target HOST:PORT --counters FILE`` prints its port and runs until
-SIGTERM. Theory of operation: one thread and ``select`` (its timeout counts microseconds, epoll's milliseconds). Each
-direction of a connection is a ``Pipe``: what is read from the source is stamped with the time at which it arrives at
-the other end, and written then. A source is read only while the line's backlog is short, as behind a router whose
-buffer holds ``BUFFER_S``; TCP does the rest.
+SIGTERM. The cap stands in the counters' file, and the bench may change it, or order lies, while it runs. Theory of
+operation: one thread and ``select`` (its timeout counts microseconds, epoll's milliseconds). Each direction of a
+connection is a ``Pipe``: what is read from the source is stamped with the time at which it arrives at the other end,
+and written then. A source is read only while the line's backlog is short, as behind a router whose buffer holds
+``BUFFER_S``; TCP does the rest.
 """
 
 from __future__ import annotations
@@ -25,8 +26,24 @@ READ_BYTES = 128 * 1024
 """One read: 1.3 ms of a line of 100 MB/s."""
 BUFFER_S = 0.03
 """The router's buffer: 3 MB at 100 MB/s; shorter ones ran dry when another process held the CPU for a time slice."""
+MIN_READ_BYTES = 1460
+"""A slow line's bytes come packet by packet, not 128 KiB at once after half a second."""
 MAX_UNREAD_BYTES = 8 * 1024 * 1024
 """What is kept of a connection whose receiver doesn't read."""
+MAX_HEAD_BYTES = 4096
+"""No answer here has a longer one: a lie is in the bytes, its head stays true."""
+
+
+def read_bytes(line: Line) -> int:
+    """Return how much of a source is read at once: no more than the router's buffer holds."""
+    if line.rate_bytes_per_s is None:
+        return READ_BYTES
+    return min(READ_BYTES, max(MIN_READ_BYTES, int(line.rate_bytes_per_s * BUFFER_S)))
+
+
+def falsify(data: bytes) -> bytes:
+    """Change the last byte of what is longer than any head: every block of 256 KiB takes several reads."""
+    return data[:-1] + bytes([data[-1] ^ 1]) if len(data) > MAX_HEAD_BYTES else data
 
 
 class Pipe:
@@ -51,16 +68,16 @@ class Pipe:
         excess_s = self.line.backlog_s(now) - BUFFER_S
         return now + excess_s if excess_s >= 0 and not self.has_ended else None
 
-    def take(self, now: float) -> int:
+    def take(self, now: float, *, is_lying: bool = False) -> int:
         """Read from the source and put it on the line."""
         try:
-            data = self.source.recv(READ_BYTES)
+            data = self.source.recv(read_bytes(self.line))
         except BlockingIOError:
             return 0
         except OSError:
             data = b""
         arrival = self.line.send(max(now, self._not_before), len(data))
-        self._queue.append((arrival, memoryview(data)))
+        self._queue.append((arrival, memoryview(falsify(data) if is_lying else data)))
         self._queued_bytes += len(data)
         self.has_ended = not data
         return len(data)
@@ -124,13 +141,13 @@ class Connection:
 class Proxy:
     """The loop and what it counts."""
 
-    def __init__(self, target: tuple[str, int], counters: Counters, *, delay_s: float, rate: float | None) -> None:
+    def __init__(self, target: tuple[str, int], counters: Counters, *, listen: tuple[str, int], delay_s: float) -> None:
         self._target = target
         self._counters = counters
-        self._epoch = counters.epoch
+        self._epoch = counters.get("epoch")
         self._rounds = Rounds()
-        self.up, self.down = Line(delay_s, None), Line(delay_s, rate)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.up, self.down = Line(delay_s, None), Line(delay_s, counters.get("rate_bytes_per_s") or None)
+        self._listener = socket.create_server(listen, backlog=128)
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]
         self._connections: list[Connection] = []
@@ -139,6 +156,7 @@ class Proxy:
     def run(self) -> None:
         while True:
             self._wait()
+            self.down.set_rate(self._counters.get("rate_bytes_per_s") or None)
             now = time.monotonic()
             for connection in list(self._connections):
                 self._serve(connection, now)
@@ -172,20 +190,21 @@ class Proxy:
             self._current_rounds().connect(self._n_connections)
 
     def _current_rounds(self) -> Rounds:
-        if self._counters.epoch != self._epoch:
-            self._epoch, self._rounds = self._counters.epoch, Rounds()
+        if (epoch := self._counters.get("epoch")) != self._epoch:
+            self._epoch, self._rounds = epoch, Rounds()
         return self._rounds
 
     def _serve(self, connection: Connection, now: float) -> None:
         if connection.up.source in self._readable and (n := connection.up.take(now)):
             self._count_request(connection, n)
         if connection.down.source in self._readable:
-            self._counters.add("down_bytes", connection.down.take(now))
+            n_bytes = connection.down.take(now, is_lying=bool(self._counters.get("is_lying")))
+            self._counters.add("down_bytes", n_bytes)
         connection.up.give(now)
         if connection.down.give(now) and connection.is_asking:
             connection.is_asking = False
             self._current_rounds().answer(connection.number)
-            self._counters.set_rounds(self._rounds.answered)
+            self._counters.set("rounds", self._rounds.answered)
 
     def _count_request(self, connection: Connection, n_bytes: int) -> None:
         self._counters.add("up_bytes", n_bytes)
@@ -195,16 +214,21 @@ class Proxy:
             self._current_rounds().ask(connection.number)
 
 
+def _address(text: str) -> tuple[str, int]:
+    host, port = text.rsplit(":", 1)
+    return host, int(port)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", required=True)
     parser.add_argument("--counters", type=Path, required=True)
+    parser.add_argument("--listen", default="127.0.0.1:0")
     parser.add_argument("--delay-ms", type=float, default=10.0, help="each way")
-    parser.add_argument("--rate", type=float, default=100e6, help="bytes a second that come down, 0: no cap")
     options = parser.parse_args()
-    host, port = options.target.rsplit(":", 1)
     counters = Counters(options.counters)
-    proxy = Proxy((host, int(port)), counters, delay_s=options.delay_ms / 1e3, rate=options.rate or None)
+    listen, target = _address(options.listen), _address(options.target)
+    proxy = Proxy(target, counters, listen=listen, delay_s=options.delay_ms / 1e3)
     print(proxy.port, flush=True)
     proxy.run()
 

@@ -50,6 +50,24 @@ def read_whole(path: Path) -> dict[str, object]:
     return {"seconds": [seconds], "n_bytes": size}
 
 
+def read_checked(path: Path, original: Path) -> dict[str, object]:
+    """Read a file from start to end beside its original; seconds and end (of the machine's clock) of each MiB."""
+    buffer, expected = memoryview(bytearray(READ_BYTES)), memoryview(bytearray(READ_BYTES))
+    wait_for_start()
+    fd, fd_original = os.open(path, os.O_RDONLY), os.open(original, os.O_RDONLY)
+    size = os.fstat(fd_original).st_size
+    seconds, ends = [], []
+    for start in range(0, size, READ_BYTES):
+        began, stop = time.monotonic(), min(start + READ_BYTES, size)
+        n_bytes = read_span(fd, start, stop, buffer)
+        ends.append(time.monotonic())
+        seconds.append(ends[-1] - began)
+        read_span(fd_original, start, stop, expected)
+        assert n_bytes == stop - start, f"{n_bytes} of {stop - start} bytes were read at {start}"
+        assert buffer[:n_bytes] == expected[:n_bytes], f"wrong bytes between {start} and {stop}"
+    return {"seconds": seconds, "n_bytes": size, "ends": ends}
+
+
 def read_again(path: Path, n_times: int) -> dict[str, object]:
     """Read a file once for the kernel's cache, then ``n_times`` through the same descriptor, timed."""
     buffer = memoryview(bytearray(READ_BYTES))
@@ -132,6 +150,7 @@ def cached_bytes(fd: int) -> int | None:
 
 _HOW: dict[str, Callable[..., dict[str, object]]] = {
     "whole": read_whole,
+    "checked": read_checked,
     "again": read_again,
     "share": read_share,
     "random": read_random,
@@ -144,9 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("how", choices=list(_HOW))
     parser.add_argument("path", type=Path)
-    parser.add_argument("numbers", type=int, nargs="*")
+    parser.add_argument("arguments", type=lambda text: int(text) if text.isdigit() else Path(text), nargs="*")
     options = parser.parse_args()
-    print(json.dumps(_HOW[options.how](options.path, *options.numbers)), flush=True)
+    print(json.dumps(_HOW[options.how](options.path, *options.arguments)), flush=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,8 @@ class Reading:
     n_bytes: int
     kernel_bytes: int | None = None
     starts: tuple[int, ...] = ()
+    ends: tuple[float, ...] = ()
+    """When each part was there, by the machine's monotonic clock, where the reader tells it."""
 
     @property
     def total_s(self) -> float:
@@ -33,8 +35,9 @@ def _nothing() -> None:
 class Reader:
     """One reader's process."""
 
-    def __init__(self, *arguments: object) -> None:
-        argv = module_argv("reader", *map(str, arguments))
+    def __init__(self, *arguments: object, argv: Sequence[str] = ()) -> None:
+        """Start ``reader``, or by ``argv`` another program that speaks as it does."""
+        argv = argv or module_argv("reader", *map(str, arguments))
         self._process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def wait_ready(self) -> None:
@@ -53,8 +56,8 @@ class Reader:
         if not text:
             raise BenchError(f"reader {self._process.args!r} failed: exit {self._process.wait()}")
         value = json.loads(text)
-        seconds, starts = tuple(value["seconds"]), tuple(value.get("starts", ()))
-        return Reading(seconds, value["n_bytes"], value.get("kernel_bytes"), starts)
+        seconds, starts, ends = (tuple(value.get(name, ())) for name in ("seconds", "starts", "ends"))
+        return Reading(seconds, value["n_bytes"], value.get("kernel_bytes"), starts, ends)
 
     def close(self) -> None:
         end(self._process)
@@ -63,15 +66,19 @@ class Reader:
 
 
 def read_together(
-    readers: Sequence[Reader], before: Callable[[], None] = _nothing, after: Callable[[], None] = _nothing
+    readers: Sequence[Reader],
+    before: Callable[[], None] = _nothing,
+    after: Callable[[], None] = _nothing,
+    meanwhile: Callable[[], None] = _nothing,
 ) -> list[Reading]:
-    """Open in each, call ``before``, start all clocks, and wait for all; ``after`` is called before they end."""
+    """Open in each, call ``before``, start all clocks, call ``meanwhile``, and wait for all; then call ``after``."""
     try:
         for reader in readers:
             reader.wait_ready()
         before()
         for reader in readers:
             reader.start()
+        meanwhile()
         readings = [reader.result() for reader in readers]
         after()
         return readings

@@ -17,7 +17,7 @@ from .machine import cpu_s
 from .processes import BenchError
 
 READ_AHEADS_KIB = (128, 1024)
-SampleName = Literal["sequential", "proxied", "big", "second"]
+SampleName = Literal["sequential", "proxied", "big", "second", "evicted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,26 @@ class Scale:
 FULL = Scale(
     n_runs=5,
     # The recording of 384 channels has whole frames: 10 GB less 256 bytes.
-    sizes={"sequential": 10**9, "proxied": 500_000_000, "big": 9_999_999_744, "second": 9_999_999_744},
+    sizes={
+        "sequential": 10**9,
+        "proxied": 500_000_000,
+        "big": 9_999_999_744,
+        "second": 9_999_999_744,
+        "evicted": 3 * 10**9,
+    },
     n_places=200,
     n_entries=10_000,
     recording_s=600,
 )
 QUICK = Scale(
     n_runs=2,
-    sizes={"sequential": 200_000_000, "proxied": 100_000_000, "big": 499_999_488, "second": 499_999_488},
+    sizes={
+        "sequential": 200_000_000,
+        "proxied": 100_000_000,
+        "big": 499_999_488,
+        "second": 499_999_488,
+        "evicted": 5 * 10**8,
+    },
     n_places=40,
     n_entries=10_000,
     recording_s=20,

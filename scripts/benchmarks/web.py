@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import Popen
 from urllib.parse import urlsplit
 
 from .counters import Counters
@@ -84,6 +86,23 @@ class Proxied:
 
     url: str
     counters: Counters
+    process: Popen[str]
+
+    def set_rate(self, rate_bytes_per_s: float) -> None:
+        self.counters.set("rate_bytes_per_s", int(rate_bytes_per_s))
+
+    def lie(self) -> None:
+        """Falsify every block that comes down from now on."""
+        self.counters.set("is_lying", 1)
+
+    def freeze(self) -> None:
+        """Take connections and answer nothing, as a machine that hangs."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def die(self) -> None:
+        """Break every connection and take no more."""
+        self.process.kill()
+        self.process.wait()
 
 
 @contextmanager
@@ -92,11 +111,13 @@ def proxied(url: str, folder: Path, rate: float = RATE_BYTES_PER_S) -> Iterator[
     folder.mkdir(parents=True, exist_ok=True)
     target = urlsplit(url).netloc
     counters_path = folder / f"counters-{target.rsplit(':', 1)[1]}"
+    counters_path.unlink(missing_ok=True)  # a port may come again, and a server before it may have lied
     counters = Counters(counters_path)
-    arguments = ["--target", target, "--counters", str(counters_path), "--rate", str(rate), "--delay-ms", str(DELAY_MS)]
+    counters.set("rate_bytes_per_s", int(rate))
+    arguments = ["--target", target, "--counters", str(counters_path), "--delay-ms", str(DELAY_MS)]
     log = folder / "proxy.log"
     with running(module_argv("proxy", *arguments), log) as process:
-        yield Proxied(f"http://127.0.0.1:{first_line(process, log)}", counters)
+        yield Proxied(f"http://127.0.0.1:{first_line(process, log)}", counters, process)
 
 
 @dataclass(frozen=True, slots=True)
