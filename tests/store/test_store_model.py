@@ -169,7 +169,9 @@ class StoreModel(RuleBasedStateMachine):
     def evict(self, number: int, which: int, n_bytes: int | None) -> None:
         self.stores[number].cache.evict([CONTENTS[which].sha1], n_bytes)
         if CONTENTS[which].sha1 not in {summary.sha1 for summary in self.stores[number].files()}:
-            self.put[which].clear()
+            # A file that lost its presence on disk isn't listed; whoever had it open still has its map.
+            files = [files[which] for files in self.files]
+            self.put[which] = {b for b in self.put[which] if any(file.is_present(b) for file in files)}
 
     @rule(number=STORES, which=WHICH)
     def pin_for_a_while(self, number: int, which: int) -> None:

@@ -189,9 +189,9 @@ def test_a_full_disk_does_not_fail_a_read(make_lab: MakeLab) -> None:
         for _ in range(2):
             assert mount.at(link).read_bytes() == BIG
             os.posix_fadvise(os.open(mount.at(link), os.O_RDONLY), 0, 0, os.POSIX_FADV_DONTNEED)
-        space = os.statvfs(disk)
-        assert 0 < space.f_bavail / space.f_blocks < 0.5
-        assert mount.log().count("not kept for now") == 1
+        assert os.statvfs(disk).f_bavail > 0
+        assert 0 < mount.status()["store"]["present_bytes"] < len(BIG)  # one extent of 64 blocks goes at once
+        assert mount.log().count("not kept for now") <= 1  # only where nothing could be evicted in time
         assert (mount / "README").exists()
 
 
