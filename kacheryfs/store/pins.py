@@ -12,7 +12,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,10 +86,7 @@ class Pins:
 
     def _refresh(self) -> None:
         """Read the folder again if it changed: one ``stat`` where it didn't."""
-        try:
-            stamp_ns = os.stat(self._folder.places.pins).st_mtime_ns
-        except OSError:
-            stamp_ns = 0
+        stamp_ns = self._find_stamp_ns()
         if stamp_ns == self._stamp_ns:
             return
         is_settled = time.time_ns() - stamp_ns > _STAMP_GRAIN_NS
@@ -97,14 +94,31 @@ class Pins:
         self._sha1s = frozenset().union(*(pin.sha1s for pin in self._pins))
         self._stamp_ns = stamp_ns if is_settled else -1
 
+    def _find_stamp_ns(self) -> int:
+        """Return when the folder was last changed, 0 where there is none: nothing was pinned yet."""
+        with _looking_at(self._folder.places.pins):
+            return os.stat(self._folder.places.pins).st_mtime_ns
+        return 0
+
     def _read(self) -> list[Pin]:
         found: list[Pin] = []
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with _looking_at(self._folder.places.pins):
             for path in self._folder.places.pins.iterdir():
                 pin = _read_pin(path)
                 if pin is not None:
                     found.append(pin)
         return found
+
+
+@contextlib.contextmanager
+def _looking_at(folder: Path) -> Iterator[None]:
+    """Pass over a folder that isn't there; another failure doesn't tell that nothing is pinned: StoreError."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as exc:
+        raise StoreError(f"pins {folder} can't be read now: {exc.strerror}") from exc
 
 
 def _read_pin(path: Path) -> Pin | None:

@@ -98,3 +98,31 @@ def test_a_pin_that_cannot_be_read_now_is_no_reason_to_evict(tmp_path: Path, mon
     assert sum(item.present_bytes for item in other.files()) == len(content.data)
     store.close()
     other.close()
+
+
+@pytest.mark.parametrize("call", ["stat", "listdir"])
+def test_a_folder_of_pins_that_cannot_be_looked_at_is_no_reason_to_evict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    content = make_content(2 * BLOCK_BYTES)
+    store, other = Store(tmp_path), Store(tmp_path)
+    assert not other.pins.is_pinned(content.sha1), "it knows that there is no pin"
+    with closing(store.open(content.proof())) as file:
+        put_all(file, content)
+    store.pins.pin("link", [content.sha1])
+    real = getattr(os, call)
+
+    def fail(path: object, *arguments: object, **options: object) -> object:
+        if str(path) == str(tmp_path / "pins"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(path, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, fail)
+        with pytest.raises(StoreError, match="can't be read now: Input/output error"):
+            other.pins.is_pinned(content.sha1)
+        with pytest.raises(StoreError):
+            other.cache.evict()
+    assert sum(item.present_bytes for item in other.files()) == len(content.data)
+    store.close()
+    other.close()
