@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from ..core.model import Blake3
 from ..errors import ProofError
 from .index import Index
 from .ledger import Ledger
-from .places import PRESENT, Places, list_files, parse_partial_name
+from .places import GONE, PRESENT, Places, list_files, parse_partial_name
 from .space import FILE_BYTES
+
+logger = logging.getLogger(__name__)
 
 _PART_AGE_S = 3600.0
 """A manifest comes before the first block of its file, and a reader may take his time between the two."""
@@ -30,7 +33,10 @@ class Counting:
 
     def count(self) -> None:
         """Enter what lies here into the account: 10 µs a file. OSError."""
-        self.remove_orphan_parts(min_age_s=_PART_AGE_S)
+        try:
+            self.remove_orphan_parts(min_age_s=_PART_AGE_S)
+        except OSError as exc:
+            logger.debug("store: no manifest was removed: %s", exc)
         written_before = self._ledger.begin_count()
         self._ledger.note_count(self.look(), written_before)
 
@@ -55,7 +61,10 @@ class Counting:
         return 0
 
     def remove_orphan_parts(self, *, min_age_s: float) -> int:
-        """Remove manifests of files of which the store has nothing, older than this; return the bytes freed."""
+        """Remove manifests of files of which the store has nothing, older than this; return the bytes freed.
+
+        OSError, and all stay, where it can't be told now what the store has.
+        """
         needed, newest_s, freed = self._needed_parts(), time.time() - min_age_s, 0
         for path in list_files(self._places.manifest_parts, 3):
             with contextlib.suppress(OSError):
@@ -77,11 +86,11 @@ class Counting:
         return roots | {group.hex for name in roots for group in self._groups_of(name)}
 
     def _partial_roots(self) -> set[str]:
-        bindings = [parse_partial_name(path.name) for path in list_files(self._places.partials, 1)]
+        bindings = [parse_partial_name(path.name) for path in self._list(self._places.partials, 1)]
         return {one.manifest.hex for one in bindings if one is not None and isinstance(one.manifest, Blake3)}
 
     def _complete_roots(self) -> set[str]:
-        found = {path.name for path in list_files(self._places.completes, 3)}
+        found = {path.name for path in self._list(self._places.completes, 3)}
         rows = [row.binding for row in self._index.rows()]
         known = {(one.sha1.hex, one.manifest.hex) for one in rows if isinstance(one.manifest, Blake3)}
         lost = found - {sha1 for sha1, _ in known}
@@ -89,16 +98,19 @@ class Counting:
 
     def _roots_of(self, sha1s: set[str]) -> set[str]:
         """Return the roots that lie here of files whose manifest the index doesn't tell."""
-        named = ((path.name, self._find_root(path.name)) for path in list_files(self._places.manifest_parts, 3))
+        named = ((path.name, self._find_root(path.name)) for path in self._list(self._places.manifest_parts, 3))
         return {name for name, root in named if root is not None and root.sha1.hex in sha1s}
+
+    def _list(self, folder: Path, n_levels: int) -> Iterator[Path]:
+        return list_files(folder, n_levels, is_all_needed=True)
 
     def _groups_of(self, name: str) -> tuple[Blake3, ...]:
         root = self._find_root(name)
         return () if root is None else tuple(root.groups)
 
     def _find_root(self, name: str) -> Root | None:
-        """Return a root, None for a group or what is no part of a manifest."""
-        with contextlib.suppress(OSError, ValueError, ProofError):
+        """Return a root, None for a group or what is no part of a manifest; OSError."""
+        with contextlib.suppress(*GONE, ValueError, ProofError):
             digest = Blake3.from_hex(name)
             return Root.decode(self._places.manifest_part(digest).read_bytes(), digest)
         return None

@@ -83,12 +83,19 @@ def parse_partial_name(name: str) -> Binding | None:
         return None
 
 
-def list_files(folder: Path, n_levels: int) -> Iterator[Path]:
-    """Yield what lies below so many levels of folders; what goes meanwhile is left out, as ``glob`` can't."""
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
+GONE = (FileNotFoundError, NotADirectoryError)
+"""What says that something isn't there; any other failure doesn't tell."""
+
+
+def list_files(folder: Path, n_levels: int, *, is_all_needed: bool = False) -> Iterator[Path]:
+    """Yield what lies below so many levels of folders; what goes meanwhile is left out, as ``glob`` can't.
+
+    So is what can't be listed now, or where all is needed OSError is raised.
+    """
+    with contextlib.suppress(*(GONE if is_all_needed else (OSError,))), os.scandir(folder) as found:
         for entry in found:
             path = Path(entry.path)
             if n_levels == 0:
                 yield path
             else:
-                yield from list_files(path, n_levels - 1)
+                yield from list_files(path, n_levels - 1, is_all_needed=is_all_needed)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -353,6 +355,40 @@ def test_a_claim_on_a_proven_file_costs_it_no_manifest(root: Path) -> None:
     store._index.enter(Row(claimed, content.proof().layout, is_proven=False))
     (partial_path(root, content.binding) / "present").unlink()
     partial_path(root, content.binding).rmdir()
+    assert store.cache._counting.remove_orphan_parts(min_age_s=-1) == 0
+    store.close()
+
+
+@pytest.mark.parametrize("unreadable", ["partial", "sha1", "manifest"])
+def test_no_manifest_is_removed_while_it_cannot_be_told_what_the_store_has(
+    root: Path, monkeypatch: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    store, partial, whole = Store(root), make_content(3 * BLOCK_BYTES, seed=4), make_content(3 * BLOCK_BYTES, seed=5)
+    put_manifest(store, partial)
+    put_manifest(store, whole)
+    with closing(store.open(partial.proof())) as file:
+        put_all(file, partial, range(1))
+    put_whole(store, whole, is_proven=True)
+    (partial_path(root, whole.binding) / "present").unlink()
+    partial_path(root, whole.binding).rmdir()
+
+    def failing(call: Callable[..., object]) -> Callable[..., object]:
+        def fail(path: object, *arguments: object, **options: object) -> object:
+            if Path(str(path)).is_relative_to(root / unreadable):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return call(path, *arguments, **options)
+
+        return fail
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", failing(os.scandir))
+        patch.setattr(Path, "read_bytes", failing(Path.read_bytes))
+        with pytest.raises(OSError, match="Too many open files"):
+            store.cache._counting.remove_orphan_parts(min_age_s=-1)
+        store.cache._counting.count()
+    for content in (partial, whole):
+        for digest in (content.root.digest, *content.root.groups):
+            assert store.find_manifest_part(digest) is not None
     assert store.cache._counting.remove_orphan_parts(min_age_s=-1) == 0
     store.close()
 
