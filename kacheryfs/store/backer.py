@@ -97,10 +97,20 @@ class Backer:
                     demote(self._folder, self._index, self._binding, backing)
                 else:
                     self._shuns_complete = True
-            found = self._find(is_held=True)
-            if found is not None:
-                found.inherit_checked(backing)
-            self._replace(found)
+            self._go_on_with(backing, self._find(is_held=True))
+
+    def _go_on_with(self, backing: Backing, found: Backing | None) -> None:
+        """Leave ``backing`` for what was found, but not its descriptors where these are the same files.
+
+        Else each eviction from an open file would leave some open until the file is closed.
+        """
+        if found is not None and found.is_writable and backing.has_open(found):
+            found.close()
+            self.backing = backing.as_partial()
+            return
+        if found is not None:
+            found.inherit_checked(backing)
+        self._replace(found)
 
     def write_complete(self, data: bytes | memoryview) -> Backing:
         """Write a whole file, just proven by its SHA-1, in one step."""

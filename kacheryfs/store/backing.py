@@ -86,16 +86,45 @@ class Backing:
 
     def as_complete(self) -> Backing:
         """Return the same open file as a proven one; what was checked stays so, and closing passes over to it."""
-        return Backing(
-            self.layout, self.fd, self.present, presence=self.presence, checked=self.checked, is_complete=True
+        return self._same_files(is_complete=True)
+
+    def as_partial(self) -> Backing:
+        """Return the same open file as one that takes blocks again; what was bad is unchecked, and closing passes over.
+
+        Only where it ``has_open`` what lies under ``partial/`` now.
+        """
+        self._forgive_bad()
+        return self._same_files(is_complete=False)
+
+    def _same_files(self, *, is_complete: bool) -> Backing:
+        same = Backing(
+            self.layout,
+            self.fd,
+            self.present,
+            presence=self.presence,
+            checked=self.checked,
+            is_complete=is_complete,
+            is_writable=not is_complete,
         )
+        same._writing = self._writing  # who still writes by the earlier one has its locks on the same descriptor
+        return same
+
+    def has_open(self, other: Backing) -> bool:
+        """Return whether this one has the data file and the presence of ``other`` open, and for writing."""
+        if self.presence is None or other.presence is None or not self.presence.is_writable:
+            return False
+        return self.presence.is_same(other.presence) and os.path.samestat(os.fstat(self.fd), os.fstat(other.fd))
 
     def inherit_checked(self, earlier: Backing) -> None:
         """Take over what was checked where this is the same data file as ``earlier`` under another name."""
         if os.path.samestat(os.fstat(self.fd), os.fstat(earlier.fd)):
-            for block in flags.find_all(earlier.checked, _BAD):
-                earlier.checked[block] = _UNCHECKED
+            earlier._forgive_bad()
             self.checked = earlier.checked
+
+    def _forgive_bad(self) -> None:
+        """Have bad blocks checked again: presence can be cleared from now on."""
+        for block in flags.find_all(self.checked, _BAD):
+            self.checked[block] = _UNCHECKED
 
     def is_present(self, block: int) -> bool:
         return self.present[block] != 0 and self.checked[block] != _BAD

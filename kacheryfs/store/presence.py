@@ -111,6 +111,10 @@ class Presence:
         except OSError:
             return False
 
+    def is_same(self, other: Presence) -> bool:
+        """Return whether both are one file."""
+        return os.path.samestat(os.fstat(self._fd), os.fstat(other._fd))
+
     def set(self, first: int, n_blocks: int = 1) -> None:
         if os.pwrite(self._fd, b"\1" * n_blocks, first) < n_blocks:  # of a sparse one the next page may find no space
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -21,10 +21,12 @@ from store_content import (
     data_path,
     make_chunk_proof,
     make_content,
+    open_descriptors,
     partial_path,
     put_all,
     put_manifest,
     read,
+    spoil,
 )
 
 from kacheryfs.core.manifest import WholeProof
@@ -203,6 +205,55 @@ def test_a_proven_file_that_is_open_gives_its_cold_parts_and_what_lies_under_sha
     assert list(store.files()) == []
     store.close()
     other.close()
+
+
+def test_a_file_that_is_evicted_refilled_and_proven_again_takes_no_more_descriptors(root: Path) -> None:
+    store, content = open_store(root, 1 << 40), make_content((EXTENT_BLOCKS + 1) * BLOCK_BYTES)
+    file = store.open(content.proof())
+    put_all(file, content)
+    assert file.prove()
+    before = open_descriptors()
+    for _ in range(3):
+        assert store.cache.evict([content.sha1], 1)
+        put_all(file, content)
+        assert file.prove()
+        assert data_path(root, content.binding).read_bytes() == content.data
+        assert open_descriptors() == before
+    file.close()
+    assert store.cache.evict([content.sha1]) > len(content.data), "nobody has it open any more"
+    store.close()
+
+
+def test_who_writes_by_the_backing_from_before_a_proof_keeps_who_writes_after_an_eviction_waiting(root: Path) -> None:
+    store, content = open_store(root, 1 << 40), make_content((EXTENT_BLOCKS + 1) * BLOCK_BYTES)
+    file = store.open(content.proof())
+    put_all(file, content)
+    earlier = file._backer.backing
+    assert file.prove()
+    assert store.cache.evict([content.sha1], 1)
+    put_all(file, content)
+    later = file._backer.backing
+    assert later is not earlier
+    assert later.fd == earlier.fd
+    assert later._writing is earlier._writing, "an unlock by one would free what the other has locked"
+    file.close()
+    store.close()
+
+
+def test_a_spoilt_block_of_a_proven_file_is_replaced_under_the_same_descriptors(root: Path) -> None:
+    store, content = open_store(root, 1 << 40), make_content(3 * BLOCK_BYTES)
+    put_whole(store, content, is_proven=True)
+    file = store.open(content.proof())
+    before = open_descriptors()
+    spoil(data_path(root, content.binding), BLOCK_BYTES)
+    assert [file.check(block) for block in range(3)] == [True, False, True]
+    assert not file.is_proven
+    assert file.put(content.verified(1))
+    assert read(file, 0, len(content.data)) == content.data
+    assert file.prove()
+    assert open_descriptors() == before
+    file.close()
+    store.close()
 
 
 def test_a_proven_file_that_is_sent_whole_is_not_touched(root: Path) -> None:
