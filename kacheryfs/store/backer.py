@@ -60,12 +60,15 @@ class Backer:
         return None if self._binding.manifest is None else find_partial(self._folder, self._binding, self._layout)
 
     def _find_complete(self, is_held: bool) -> Backing | None:
-        if is_held and self._binding.manifest is not None and self._is_own_complete():
+        if is_held and self._binding.manifest is not None and self.was_proven():
             return find_own_complete(self._folder, self._binding, self._layout)
         return find_complete(self._folder, self._binding.sha1, self._layout)
 
-    def _is_own_complete(self) -> bool:
-        """Return whether a complete file, if there is one, was proven with this binding's manifest."""
+    def was_proven(self) -> bool:
+        """Return whether the last file of this SHA-1 that was proven, was so with this binding's manifest.
+
+        That holds for the complete file, if there is one. Where there is none, parts of it were evicted, or spoilt.
+        """
         proven = self._index.find_proven(self._binding.sha1)
         return proven is not None and proven.binding == self._binding
 
@@ -93,7 +96,7 @@ class Backer:
             if self.backing is not backing or backing.is_full():
                 return
             if is_at(self._folder, self._binding.sha1, backing.fd):
-                if self._is_own_complete():
+                if self.was_proven():
                     demote(self._folder, self._index, self._binding, backing)
                 else:
                     self._shuns_complete = True

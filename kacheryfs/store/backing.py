@@ -12,9 +12,9 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 
-from ..core.manifest import VerifiedBlock
+from ..core.manifest import Proof, VerifiedBlock
 from ..core.model import BlockRange, ByteRange, Layout
-from ..errors import StoreError
+from ..errors import ProofError, StoreError
 from . import flags
 from .locks import unlock, wait_for_lock
 from .presence import Presence, disk_cost
@@ -216,6 +216,14 @@ class Backing:
     def read_block(self, block: int) -> bytes:
         """Return what lies on disk for a block, unverified; short where the file was cut."""
         return os.pread(self.fd, self.layout.block_size(block), block * self.layout.block_bytes)
+
+    def reads_right(self, block: int, proof: Proof) -> bool:
+        """Return whether what lies on disk for a block is what ``proof`` says, which has its group."""
+        try:
+            proof.verify(block, self.read_block(block))
+        except (ProofError, OSError):  # another digest, cut short, or a bad disk: all mean that the block is missing
+            return False
+        return True
 
     def read_into(self, span: ByteRange, buffer: memoryview) -> None:
         """Fill ``buffer`` with ``span``; OSError where the disk fails, StoreError where a block of it isn't checked."""

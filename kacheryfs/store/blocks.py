@@ -29,7 +29,8 @@ prove
     under ``partial/``, holding the file's locks, as the rename does: the binding's, then the SHA-1's, which all its
     manifests share, as they do the place under ``sha1/``. A file of one block is written beside and
     renamed there at once. What lies under ``sha1/`` is always whole: an extent of a proven file is evicted after the
-    rename back.
+    rename back. Once that is full again its blocks prove it without a SHA-1: each is as the manifest says, and the
+    index knows the manifest as the one that the whole was proven with.
 send
     ``sendfile`` can't look again: a ``Sender`` holds a shared lock on the bytes from the check to the end of the send,
     on a descriptor of its own. Who has a file open without a presence that tells of evictions (a proven file under a

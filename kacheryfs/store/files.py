@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..core.manifest import GroupedProof, Proof, VerifiedBlock, binding_of
-from ..core.model import BlockRange, ByteRange, Sha1
-from ..errors import ClaimError, ProofError, StoreError
+from ..core.manifest import Proof, VerifiedBlock, binding_of
+from ..core.model import Blake3, BlockRange, ByteRange, Sha1
+from ..errors import ClaimError, StoreError
 from .backer import Backer
 from .backing import Backing
 from .folder import StoreFolder
@@ -94,7 +94,7 @@ class StoredFile:
         generation = backing.generation()
         if not backing.is_present(block) or not self._has_group(block):
             return False
-        if not self._reads_right(backing, block):
+        if not backing.reads_right(block, self.proof):
             if backing.generation() == generation:  # else it may have been evicted, and be right by now
                 self._take_back(backing, block)
             return False
@@ -102,22 +102,7 @@ class StoredFile:
         return self.is_checked(block)
 
     def _has_group(self, block: int) -> bool:
-        """Return whether the block can be verified; a group that is on disk is taken from there."""
-        proof = self.proof
-        group = proof.missing_group(block)
-        if group is None or not isinstance(proof, GroupedProof):
-            return group is None
-        data = self._parts.find(proof.root.groups[group])
-        if data is not None:
-            proof.add_group(group, data)
-        return data is not None
-
-    def _reads_right(self, backing: Backing, block: int) -> bool:
-        try:
-            self.proof.verify(block, backing.read_block(block))
-        except (ProofError, OSError):  # another digest, cut short, or a bad disk: all mean that the block is missing
-            return False
-        return True
+        return self._parts.has_group(self.proof, block)
 
     def _take_back(self, backing: Backing, block: int) -> None:
         with self._folder.trouble.reported():
@@ -172,7 +157,7 @@ class StoredFile:
         backing = self._backer.make_writable()
         if not backing.is_writable:
             return 0
-        self._warm(BlockRange(blocks[0].index, blocks[-1].index + 1))  # first: what has no heat is the coldest
+        self.note_use(BlockRange(blocks[0].index, blocks[-1].index + 1))  # first: what has no heat is the coldest
         n_new = backing.write(blocks, keep)
         self._enter()
         return n_new
@@ -210,13 +195,26 @@ class StoredFile:
             yield
 
     def _prove_held(self, backing: Backing) -> bool:
+        is_right = False
         with self._folder.trouble.reported():
             backing.sync()
-        found = sha1_of_file(backing.fd, self.layout.size_bytes)
+            is_right = self._is_right_again(backing)
+        if not backing.is_full():
+            return False  # a block was found wrong just now
+        found = self.binding.sha1 if is_right else sha1_of_file(backing.fd, self.layout.size_bytes)
         if found == self.binding.sha1:
             self._backer.promote(backing)
             return self.is_proven
         return self._refute(backing, found)
+
+    def _is_right_again(self, backing: Backing) -> bool:
+        """Return whether the blocks make up a file that was proven before parts of it were evicted: no SHA-1 of it all.
+
+        Not by the blocks of a legacy manifest: these are known by SHA-1, of which two can be made alike.
+        """
+        if not isinstance(self.binding.manifest, Blake3) or not self._backer.was_proven() or backing.is_cut():
+            return False
+        return all(map(self.check, range(self.layout.n_blocks)))
 
     def _prove_empty(self, backing: Backing) -> bool:
         if self.binding.sha1 != Sha1.of(b""):
@@ -241,7 +239,7 @@ class StoredFile:
         )
 
     def _spoilt(self, backing: Backing, blocks: Iterable[int]) -> list[int]:
-        return [block for block in blocks if self._has_group(block) and not self._reads_right(backing, block)]
+        return [block for block in blocks if self._has_group(block) and not backing.reads_right(block, self.proof)]
 
     def open_sender(self) -> Sender:
         """Return a descriptor of its own to send from, on which blocks are held; StoreError where nothing is here."""
@@ -252,9 +250,6 @@ class StoredFile:
 
         What can't be written isn't noted.
         """
-        self._warm(blocks)
-
-    def _warm(self, blocks: BlockRange) -> None:
         due = self._uses.find_due(blocks)
         if due:
             with contextlib.suppress(OSError):

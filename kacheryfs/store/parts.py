@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 
-from ..core.manifest import MAX_ROOT_BYTES
+from ..core.manifest import MAX_ROOT_BYTES, GroupedProof, Proof
 from ..core.model import Blake3
 from .folder import StoreFolder
 from .growth import Growth
@@ -32,6 +32,16 @@ class ManifestParts:
         with contextlib.suppress(OSError):
             os.unlink(path)
         return None
+
+    def has_group(self, proof: Proof, block: int) -> bool:
+        """Return whether ``proof`` can verify the block; a group that is on disk is taken from there."""
+        group = proof.missing_group(block)
+        if group is None or not isinstance(proof, GroupedProof):
+            return group is None
+        data = self.find(proof.root.groups[group])
+        if data is not None:
+            proof.add_group(group, data)
+        return data is not None
 
     def put(self, digest: Blake3, data: bytes) -> bool:
         """Keep a proven part; False where nothing can be stored for now."""

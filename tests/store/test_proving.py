@@ -26,9 +26,10 @@ from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Binding, Sha1
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, NotFoundError
-from kacheryfs.store import promotion
+from kacheryfs.store import files, promotion
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.evictor import Evictor
+from kacheryfs.store.presence import EXTENT_BLOCKS
 
 
 @pytest.fixture
@@ -111,6 +112,77 @@ def test_what_another_store_proved_is_not_hashed_again(
         opened.close()
     one.close()
     other.close()
+
+
+def test_what_was_proven_before_parts_were_evicted_is_not_hashed_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = make_content((EXTENT_BLOCKS + 1) * BLOCK_BYTES)
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    file, others = one.open(content.proof()), other.open(content.proof())
+    put_all(file, content)
+    assert file.prove()
+    assert one.cache.evict([content.sha1], 1)
+    put_all(others, content)
+    monkeypatch.setattr("kacheryfs.store.files.sha1_of_file", None)
+    assert others.prove()
+    assert data_path(root, content.binding).read_bytes() == content.data
+    for opened in (file, others):
+        opened.close()
+    one.close()
+    other.close()
+
+
+@pytest.mark.parametrize("harm", ["spoilt", "cut"])
+def test_a_file_that_was_proven_before_is_not_proven_again_while_a_block_of_it_is_wrong(
+    root: Path, content: Content, harm: str
+) -> None:
+    store = Store(root, min_free_fraction=0)
+    file = store.open(content.proof())
+    put_all(file, content)
+    assert file.prove()
+    spoil(data_path(root, content.binding), 2 * BLOCK_BYTES)
+    file.close()
+    file = store.open(content.proof())
+    assert [file.check(block) for block in range(3)] == [True, True, False]
+    assert file.put(content.verified(2))
+    assert file.is_full()
+    data = partial_path(root, content.binding) / "data"
+    if harm == "cut":
+        assert file.check(3)
+        os.truncate(data, 3 * BLOCK_BYTES)
+    else:
+        spoil(data, 3 * BLOCK_BYTES)
+    assert not file.prove()
+    assert store.complete_size(content.sha1) is None
+    assert file.put(content.verified(3))
+    put_all(file, content)
+    assert file.prove()
+    assert data_path(root, content.binding).read_bytes() == content.data
+    file.close()
+    store.close()
+
+
+def test_what_was_proven_with_a_legacy_manifest_is_hashed_again(
+    root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chunks = make_chunk_proof(content.data, BLOCK_BYTES, Sha1.of(b"its JSON"))
+    hashed: list[int] = []
+    monkeypatch.setattr(files, "sha1_of_file", lambda fd, size: hashed.append(fd) or promotion.sha1_of_file(fd, size))
+    store = Store(root, min_free_fraction=0)
+    file = store.open(chunks)
+    for block in range(content.n_blocks):
+        assert file.put(chunks.verify(block, content.block(block)))
+    assert file.prove()
+    file.close()
+    spoil(data_path(root, Binding(content.sha1, chunks.manifest)), BLOCK_BYTES)
+    file = store.open(chunks)
+    assert not file.check(1)
+    assert file.put(chunks.verify(1, content.block(1)))
+    assert file.prove()
+    assert len(hashed) == 2
+    file.close()
+    store.close()
 
 
 def test_a_false_claim_loses_its_blocks_everywhere(root: Path, content: Content) -> None:
