@@ -89,7 +89,7 @@ class Cache:
         """Give back what these files take (None: any), up to ``n_bytes`` (None: all); return the bytes freed.
 
         What is pinned or in use stays: of a file that is open, what is being sent or proven; without arguments, all of
-        a file that is open. StoreError.
+        a file that is open. So does a legacy manifest while there is anything of its file. StoreError.
         """
         with self._translated():
             return self._evictor.free_files(None if sha1s is None else frozenset(sha1s), n_bytes)

@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
 
 from ..core.model import Binding, BlockRange, Sha1
 from ..errors import StoreError
@@ -112,11 +113,15 @@ class Evictor:
 
     def _evict_next(self, goal_bytes: int, can_be_open: bool = True) -> int:
         victim = heapq.heappop(self._heap)
-        if victim.is_open and not can_be_open:
+        if (victim.is_open and not can_be_open) or any(map(self._is_here, victim.needed_by)):
             return 0
         freed = self._in_turn(victim.row, lambda: self._evict(victim, goal_bytes))
         self.was_busy |= not freed and not self._pins.is_pinned(victim.row.binding.sha1)
         return freed
+
+    def _is_here(self, binding: Binding) -> bool:
+        places = self._folder.places
+        return places.complete(binding.sha1).exists() or (places.partial(binding) / DATA).exists()
 
     def _in_turn(self, row: Row, act: Callable[[], int]) -> int:
         """Do something to a file that isn't pinned, while nobody else evicts, pins or opens it; else 0. OSError."""
@@ -206,8 +211,7 @@ class Evictor:
         heat_ms = presence.heat_ms(extent)
         if heat_ms <= victim.heat_ms + _HEAT_SLACK_MS:
             return False
-        warmer = Victim(victim.is_open, heat_ms, victim.row, extent, victim.n_bytes, victim.is_complete)
-        heapq.heappush(self._heap, warmer)
+        heapq.heappush(self._heap, replace(victim, heat_ms=heat_ms, extent=extent))
         return True
 
     def _demote(self, victim: Victim) -> None:

@@ -1,7 +1,7 @@
 """What could be evicted, coldest first: whole files that nobody has open, then extents of those that are open.
 
 A file under a legacy manifest goes whole or not at all: the folders don't tell its block size, and where the index
-lost it a guess would make holes of present blocks.
+lost it a guess would make holes of present blocks. That manifest's JSON, itself a file of the store, goes after it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..core.model import Binding, Blake3, Sha1
@@ -26,6 +26,8 @@ _LEAK_BYTES = 256 * 1024
 """What a data file may take beyond its present blocks: the map of its extents, and pages that two blocks share."""
 _MAX_PRESENCE_BYTES = 64 * 1024 * 1024
 """Of 13 TiB of file. A larger one goes whole or not at all: an absurd manifest's sparse presence isn't read."""
+_LAST_MS = 1 << 62
+"""Warmer than anything."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +41,8 @@ class Victim:
     """None: the whole file."""
     n_bytes: int = field(compare=False)
     is_complete: bool = field(compare=False)
+    needed_by: tuple[Binding, ...] = field(compare=False, default=())
+    """Files whose legacy manifest this is: while there is anything of them, it stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +59,27 @@ def look(places: Places, index: Index) -> StoreView:
     view = StoreView([], [])
     rows = {row.binding: row for row in index.rows()}
     proven = {row.binding.sha1: row for row in rows.values() if row.is_proven and row.binding.manifest is not None}
-    for path in list_files(places.partials, 1):
+    partials = list(list_files(places.partials, 1))
+    for path in partials:
         _look_at_partial(path, rows, view)
     for path in list_files(places.completes, 3):
         _look_at_complete(path, places, proven, view)
-    return view
+    needs = _find_needs({*rows, *(parse_partial_name(path.name) for path in partials)})
+    victims = [_after_its_files(victim, needs.get(victim.row.binding.sha1, ())) for victim in view.victims]
+    return replace(view, victims=victims)
+
+
+def _find_needs(bindings: Iterable[Binding | None]) -> dict[Sha1, tuple[Binding, ...]]:
+    """Return by which files each legacy manifest is needed, if there is anything of them."""
+    needs: dict[Sha1, tuple[Binding, ...]] = {}
+    for binding in bindings:
+        if binding is not None and isinstance(binding.manifest, Sha1):
+            needs[binding.manifest] = (*needs.get(binding.manifest, ()), binding)
+    return needs
+
+
+def _after_its_files(victim: Victim, needed_by: tuple[Binding, ...]) -> Victim:
+    return replace(victim, heat_ms=_LAST_MS, needed_by=needed_by) if needed_by else victim
 
 
 def _look_at_partial(place: Path, rows: dict[Binding, Row], view: StoreView) -> None:
@@ -121,7 +141,7 @@ def extents_by_heat(places: Places, victim: Victim) -> Iterator[Victim]:
     """Yield the extents of a whole file that is too much to go at once."""
     with contextlib.suppress(OSError):
         for extent, (heat_ms, n_bytes) in _read_heats(places.partial(victim.row.binding) / PRESENT, victim.row).items():
-            yield Victim(victim.is_open, heat_ms, victim.row, extent, n_bytes, victim.is_complete)
+            yield replace(victim, heat_ms=heat_ms, extent=extent, n_bytes=n_bytes)
 
 
 def _has_small_presence(row: Row) -> bool:

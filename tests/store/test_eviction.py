@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import random
 import signal
@@ -29,6 +30,7 @@ from store_content import (
     spoil,
 )
 
+from kacheryfs.core.legacy import decode_legacy_manifest
 from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Binding, Blake3, BlockRange, Layout, Sha1, salted
 from kacheryfs.core.quantities import CacheSize
@@ -312,6 +314,52 @@ def test_a_file_under_a_legacy_manifest_goes_only_whole_and_only_while_nobody_ha
     assert read(file, 0, len(data)) == data
     file.close()
     assert store.cache.evict([file.binding.sha1], 1) > len(data)
+    store.close()
+
+
+def put_with_legacy_manifest(store: Store, data: bytes) -> tuple[StoredFile, Sha1]:
+    """Put a file whole under a legacy manifest that is in the store, too; return it open, and the manifest's SHA-1."""
+    spans = [(start, min(start + 30_001, len(data))) for start in range(0, len(data), 30_001)]
+    chunks = [{"start": start, "end": end, "sha1": Sha1.of(data[start:end]).hex} for start, end in spans]
+    written = json.dumps({"size": len(data), "sha1": Sha1.of(data).hex, "chunks": chunks}).encode()
+    manifest = WholeProof(Sha1.of(written), len(written))
+    with closing(store.open(manifest)) as file:
+        assert file.put(manifest.verify(0, written))
+    file = store.open(decode_legacy_manifest(written, manifest.sha1, Sha1.of(data)))
+    for index, (start, end) in enumerate(spans):
+        assert file.put(file.proof.verify(index, data[start:end]))
+    return file, manifest.sha1
+
+
+@pytest.mark.parametrize("is_proven", [True, False])
+def test_a_legacy_manifest_stays_as_long_as_its_file(root: Path, is_proven: bool) -> None:
+    store, data = open_store(root, 1 << 40), make_content(100_000, seed=5).data
+    file, manifest = put_with_legacy_manifest(store, data)
+    assert not is_proven or file.prove()
+    assert store.cache.evict() == store.cache.evict(n_bytes=1) == store.cache.evict([manifest]) == 0, "it is open"
+    file.close()
+    store.pins.pin("a link", [file.binding.sha1])
+    assert store.cache.evict() == 0, "its file is pinned"
+    assert store.pins.unpin("a link")
+    found = store.find_partial(file.binding)
+    assert found is not None
+    assert found.is_full()
+    found.close()
+    assert store.cache.evict() > len(data)
+    assert list(store.files()) == []
+    store.close()
+
+
+@pytest.mark.expects_warnings
+def test_a_put_does_not_wait_for_a_legacy_manifest_that_stays(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, content = open_store(root, 3 * MIB), make_content(12 * BLOCK_BYTES)
+    file, _ = put_with_legacy_manifest(store, make_content(100_000, seed=5).data)
+    file.close()
+    store.pins.pin("a link", [file.binding.sha1, content.sha1])
+    monkeypatch.setattr("kacheryfs.store.growth.time.sleep", lambda s: pytest.fail("nothing is busy"))
+    other = store.open(content.proof())
+    assert not all(other.put(content.verified(block)) for block in range(content.n_blocks))
+    other.close()
     store.close()
 
 
