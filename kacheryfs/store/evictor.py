@@ -19,10 +19,9 @@ from dataclasses import replace
 from ..core.model import Binding, BlockRange, Sha1
 from ..errors import StoreError
 from .counting import disk_bytes
-from .flags import Flags
 from .folder import LOCK_TIMEOUT_S, StoreFolder, remove_empty_folders
 from .forks import guarded
-from .holding import ALL_BYTES, IN_USE, take_alone
+from .holding import IN_USE, take_alone
 from .index import Index, Row
 from .ledger import Ledger
 from .locks import unlock
@@ -31,7 +30,7 @@ from .pins import EVICTION_LOCK, Pins
 from .places import DATA, PRESENT
 from .presence import EXTENT_BLOCKS, Presence
 from .promotion import make_full_presence
-from .punching import can_punch, evict_blocks, holding_alone, punch_blocks
+from .punching import can_punch, evict_blocks, holding_alone, mend_blocks
 from .space import FILE_BYTES
 from .victims import StoreView, Victim, extents_by_heat, is_divisible, look
 
@@ -46,6 +45,8 @@ _BARREN_S = 1.0
 """Where nothing could be evicted, nobody looks again for so long: each look costs as much as it finds."""
 _HEAT_SLACK_MS = 6000
 """Readers note their use of an extent every 5 s: so much warmer than it was, and it goes back among the others."""
+_MEND_BLOCKS = 65536
+"""Of a file's 16 GiB leaks are mended in one turn."""
 
 
 class Evictor:
@@ -108,7 +109,7 @@ class Evictor:
         self._heap = view.victims
         self._looked_at_s = time.monotonic()
         for row in view.leaks:
-            self._in_turn(row, lambda row=row: self._mend(row))  # type: ignore[misc]
+            self._mend(row)
         return view
 
     def _evict_next(self, goal_bytes: int, can_be_open: bool = True) -> int:
@@ -225,24 +226,27 @@ class Evictor:
         os.stat(place)  # FileNotFoundError: nobody looks at a new one
         return Presence.open(place, victim.row.layout.n_blocks, is_writable=True)
 
-    def _mend(self, row: Row) -> int:
-        """Make holes where a killed process left data without presence."""
-        place, layout = self._folder.places.partial(row.binding), row.layout
+    def _mend(self, row: Row) -> None:
+        """Make holes where a killed process left data without presence; others get their turns between."""
+        n_blocks = row.layout.n_blocks
+        for first in range(0, n_blocks, _MEND_BLOCKS):
+            blocks = BlockRange(first, min(first + _MEND_BLOCKS, n_blocks))
+            self._in_turn(row, lambda blocks=blocks: self._mend_some(row, blocks))  # type: ignore[misc]
+
+    def _mend_some(self, row: Row, blocks: BlockRange) -> int:
+        place = self._folder.places.partial(row.binding)
         if not self._may_punch():
             return 0
         with contextlib.ExitStack() as stack:
             fd = os.open(place / DATA, os.O_RDWR | os.O_CLOEXEC)
             stack.callback(os.close, fd)
             os.stat(place / PRESENT)
-            presence = Presence.open(place / PRESENT, layout.n_blocks, is_writable=True)
+            presence = Presence.open(place / PRESENT, row.layout.n_blocks, is_writable=True)
             stack.callback(presence.close)
-            if stack.enter_context(holding_alone(fd, ALL_BYTES)):
-                before = os.fstat(fd).st_blocks
-                for blocks in _missing_runs(presence.bits, layout.n_blocks):
-                    presence.clear(blocks.start, len(blocks))  # a reader may have looked before its evictor was killed
-                    punch_blocks(fd, layout, blocks)
-                self._ledger.give_back(max(before - os.fstat(fd).st_blocks, 0) * 512)
-        return 0
+            freed = mend_blocks(fd, presence, row.layout, blocks)
+        if freed:
+            self._ledger.give_back(freed)
+        return freed
 
     @contextlib.contextmanager
     def _open_data(self, victim: Victim) -> Iterator[int]:
@@ -256,12 +260,3 @@ class Evictor:
             with contextlib.suppress(OSError):
                 unlock(fd, IN_USE)  # closing alone would leave it to a child that was forked meanwhile
             os.close(fd)
-
-
-def _missing_runs(bits: Flags, n_blocks: int) -> Iterator[BlockRange]:
-    start = bits.find(b"\0", 0, n_blocks)
-    while start >= 0:
-        stop = bits.find(b"\1", start, n_blocks)
-        stop = n_blocks if stop < 0 else stop
-        yield BlockRange(start, stop)
-        start = bits.find(b"\0", stop, n_blocks)

@@ -115,6 +115,10 @@ class Presence:
         """Return whether both are one file."""
         return os.path.samestat(os.fstat(self._fd), os.fstat(other._fd))
 
+    def read(self, blocks: BlockRange) -> bytes:
+        """Return the flags of blocks, not through the map: on tmpfs that would fill a sparse file's holes. OSError."""
+        return os.pread(self._fd, len(blocks), blocks.start)
+
     def set(self, first: int, n_blocks: int = 1) -> None:
         if os.pwrite(self._fd, b"\1" * n_blocks, first) < n_blocks:  # of a sparse one the next page may find no space
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -129,7 +133,7 @@ class Presence:
     def clear(self, first: int, n_blocks: int = 1) -> None:
         """Take blocks away, and say so before anything is done to their data."""
         os.pwrite(self._fd, bytes(n_blocks), first)
-        self._renew()
+        self.renew()
 
     def clear_all(self) -> None:
         """Clear what is set, page by page, leaving holes holes."""
@@ -137,9 +141,10 @@ class Presence:
             page = self.bits[at : min(at + _PAGE, self._places.n_blocks)]
             if page.count(0) < len(page):
                 os.pwrite(self._fd, bytes(len(page)), at)
-        self._renew()
+        self.renew()
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
+        """Say that blocks were taken away, before anything is done to their data."""
         # Random, not counted up: two who take blocks away at once need no lock to end with a number of their own.
         os.pwrite(self._fd, os.urandom(8), self._places.generation)
 

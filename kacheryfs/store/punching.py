@@ -50,6 +50,48 @@ def evict_blocks(fd: int, presence: Presence, layout: Layout, blocks: BlockRange
     return present_bytes
 
 
+def mend_blocks(fd: int, presence: Presence, layout: Layout, blocks: BlockRange) -> int:
+    """Make holes where there are data without presence; return the bytes that this freed. OSError.
+
+    Each run by itself: whoever puts or sends something keeps that run alone.
+    """
+    return sum(_mend_run(fd, presence, layout, run) for run in _missing_runs(presence, blocks))
+
+
+def _mend_run(fd: int, presence: Presence, layout: Layout, run: BlockRange) -> int:
+    span = layout.bytes_of(run)
+    if not _has_data(fd, span):  # most have none, and each new generation has readers look again
+        return 0
+    with holding_alone(fd, span) as is_alone:
+        missing = list(_missing_runs(presence, run)) if is_alone else []
+        if not missing:
+            return 0
+        before = os.fstat(fd).st_blocks
+        presence.renew()  # a reader may have looked before its evictor was killed
+        for blocks in missing:
+            punch_blocks(fd, layout, blocks)
+        return max(before - os.fstat(fd).st_blocks, 0) * 512
+
+
+def _missing_runs(presence: Presence, blocks: BlockRange) -> Iterator[BlockRange]:
+    bits = presence.read(blocks)
+    start = bits.find(b"\0")
+    while start >= 0:
+        stop = bits.find(b"\1", start)
+        stop = len(bits) if stop < 0 else stop
+        yield BlockRange(blocks.start + start, blocks.start + stop)
+        start = bits.find(b"\0", stop)
+
+
+def _has_data(fd: int, span: ByteRange) -> bool:
+    try:
+        return os.lseek(fd, span.start, os.SEEK_DATA) < span.stop
+    except OSError as exc:
+        if exc.errno == errno.ENXIO:  # a hole up to the end of the file
+            return False
+        raise
+
+
 def punch_blocks(fd: int, layout: Layout, blocks: BlockRange) -> None:
     """Make a hole of the pages that belong to these blocks alone.
 
