@@ -182,8 +182,6 @@ def _add_mirror(commands: Commands) -> None:
     mirror.add_argument("targets", nargs="+", metavar="LINK|PATH", help=_TARGET)
     mirror.add_argument("--to", metavar="TARGET", help="a folder, or a URL of any fsspec file system")
     mirror.add_argument("--watch", action="store_true", help="stay, serve, and repair, until Ctrl-C or SIGTERM")
-    mirror.add_argument(
-        "--every", default="60 s", metavar="S", help="how often --watch looks whether all is here (default: 60 s)"
-    )
+    mirror.add_argument("--every", metavar="S", help="how often --watch looks whether all is here (default: 60 s)")
     mirror.add_argument("--listen", metavar="HOST:PORT", help="where --watch answers peers; as for kacheryfs serve")
     add_engine_flags(mirror)

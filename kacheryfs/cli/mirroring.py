@@ -55,10 +55,12 @@ class Mirrored:
 
 
 def mirror(args: argparse.Namespace) -> int:
+    if args.watch and args.to is not None:
+        raise InputError("--watch keeps files complete on this machine; for --to, run it again when there is more")
+    if not args.watch and (args.every is not None or args.listen is not None):
+        raise InputError("--every and --listen go with --watch: without it, mirror ends and serves nobody")
     if args.to is None:
         return mirror_here(args)
-    if args.watch:
-        raise InputError("--watch keeps files complete on this machine; for --to, run it again when there is more")
     settings = settings_of(args)
     named = find_targets(args.targets, settings, args.peer)
     target = open_target(args.to, settings)

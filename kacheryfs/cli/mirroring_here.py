@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ..core.model import Sha1
     from ..store.pins import Pins
 
+_EVERY = "60 s"
 _SERVER_OF = "kacheryfs mirror --watch"
 """Beside what the server runs, in the words of `kacheryfs status`."""
 
@@ -51,7 +52,7 @@ def _parse_every(args: argparse.Namespace) -> float:
     if args.json:
         raise InputError("--json tells what one pass did: leave out --watch")
     try:
-        return parse_timeout_s(args.every)
+        return parse_timeout_s(_EVERY if args.every is None else args.every)
     except ValueError as exc:
         raise InputError(f"--every {args.every[:80]!r}: {exc}") from exc
 

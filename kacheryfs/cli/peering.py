@@ -51,6 +51,8 @@ def read_secret(path: str) -> Secret:
     try:
         with open(path, encoding="ascii") as file:
             secrets = parse_secrets(file.read(MAX_SECRET_BYTES))
+    except OSError as exc:
+        raise InputError(f"{path} can't be read ({exc.strerror})") from exc
     except UnicodeDecodeError as exc:
         raise InputError(f"{path}: a secret is of ASCII letters, digits and -._~+/") from exc
     except ValueError as exc:

@@ -77,7 +77,12 @@ def _parse_quantity(text: str, units: Mapping[str, Fraction]) -> Fraction | None
 
 _AUTO = "auto"
 _FREE_FLOOR = re.compile(r"free\s+(.+)\Z", re.IGNORECASE)
-_CACHE_HELP = "expected a size such as '50 GB', a share of the disk such as '80 %', 'free 20 GB' or 'auto'"
+_CACHE_HELP = (
+    "expected a size such as '50 GB', at least 1 MB, a share of the disk such as '80 %' (less than 100 %), "
+    "'free 20 GB' or 'auto'"
+)
+_MIN_CACHE_BYTES = 1_000_000
+"""Less holds no four blocks: 80 was meant as 80 % or 80 GB. 0 is what keeps nothing on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +113,12 @@ def parse_cache_size(value: object) -> CacheSize:
             return CacheSize(free_bytes=parse_size_bytes(floor.group(1)))
         if text.endswith("%"):
             return CacheSize(disk_fraction=parse_fraction(text))
-        return CacheSize(n_bytes=parse_size_bytes(value))
+        size = CacheSize(n_bytes=parse_size_bytes(value))
     except ValueError:
         raise ValueError(_CACHE_HELP) from None
+    if size.n_bytes and size.n_bytes < _MIN_CACHE_BYTES:
+        raise ValueError(_CACHE_HELP)
+    return size
 
 
 _RATE_HELP = "expected bytes per second such as '10 MB/s', at least 16 kB/s, or 'none'"

@@ -234,7 +234,9 @@ def test_a_cache_size_is_bytes_a_share_of_the_disk_or_what_stays_free(
     assert str(size) == text
 
 
-@pytest.mark.parametrize("value", [True, None, 1.5, -1, "", "100 %", "-5 %", "free", "free 5 %", "freely", "half", "%"])
+@pytest.mark.parametrize(
+    "value", [True, None, 1.5, -1, "", "100 %", "-5 %", "free", "free 5 %", "freely", "half", "%", 80, "80"]
+)
 def test_what_bounds_nothing_is_no_cache_size(value: object) -> None:
     with pytest.raises(ValueError, match="free 20 GB"):
         parse_cache_size(value)
