@@ -8,9 +8,10 @@ cleared. It stays checked when a block is evicted: who puts it there again has v
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from ..core.manifest import Proof, VerifiedBlock
 from ..core.model import BlockRange, ByteRange, Layout
@@ -276,3 +277,9 @@ class Backing:
             self.presence.close()
         if self.fd >= 0:
             os.close(self.fd)
+
+
+def runs_of(blocks: Sequence[VerifiedBlock]) -> Iterator[list[VerifiedBlock]]:
+    """Yield those that follow each other together, for one ``write`` each."""
+    for _, run in itertools.groupby(enumerate(blocks), lambda item: item[1].index - item[0]):
+        yield [block for _, block in run]

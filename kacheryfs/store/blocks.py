@@ -10,7 +10,7 @@ put
     Under an exclusive lock on the blocks' bytes: data by ``pwrite``, then presence by ``pwrite`` of one byte. Killed
     between the two: the block is missing, and the next who looks for room makes a hole of its data. The power fails and
     the disk kept the presence but not the data: the first use verifies, and the block is missing. So nothing is synced
-    for a block.
+    for a block. What is present already is checked, and not written again.
 read
     No lock and no system call but the read: look at the file's *generation*, at the presence, read, and look at the
     generation again. Whoever takes blocks away clears their presence first, then writes another generation, then makes

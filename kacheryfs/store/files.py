@@ -9,7 +9,7 @@ from ..core.manifest import Proof, VerifiedBlock, binding_of
 from ..core.model import Blake3, BlockRange, ByteRange, Sha1
 from ..errors import ClaimError, StoreError
 from .backer import Backer
-from .backing import Backing
+from .backing import Backing, runs_of
 from .folder import StoreFolder
 from .growth import Growth
 from .heat import Uses, heat_ms
@@ -132,12 +132,14 @@ class StoredFile:
         """Store consecutive blocks in one write; False where that can't be done: of several, ``put`` each then."""
         n_bytes = sum(len(block.data) for block in blocks)
         assert n_bytes == len(self.layout.bytes_of(BlockRange(blocks[0].index, blocks[-1].index + 1)))
-        if self.is_dropped or all(self.is_checked(block.index) for block in blocks):
+        # What another process has put is read, and not written again: while that proves the file, nobody may write.
+        missing = [] if self.is_dropped else [block for block in blocks if not self.check(block.index)]
+        if not missing:
             return not self.is_dropped
         with self._folder.trouble.reported():
-            cost = sum(disk_cost(self.layout, block.index) for block in blocks)
+            cost = sum(disk_cost(self.layout, block.index) for block in missing)
             with self._growth.taking(cost + self._file_cost()) as grant:
-                grant.written -= cost - self._put(blocks, grant.keep)
+                grant.written -= cost - sum(self._put(run, grant.keep) for run in runs_of(missing))
             self._folder.trouble.clear()
             return True
         return False

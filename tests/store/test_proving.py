@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,11 +22,12 @@ from store_content import (
     spoil,
 )
 
-from kacheryfs.core.manifest import WholeProof
-from kacheryfs.core.model import Binding, Sha1
+from kacheryfs.core.manifest import VerifiedBlock, WholeProof
+from kacheryfs.core.model import Binding, ByteRange, Sha1
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import ClaimError, NotFoundError
 from kacheryfs.store import files, promotion
+from kacheryfs.store.backing import Backing
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.evictor import Evictor
 from kacheryfs.store.presence import EXTENT_BLOCKS
@@ -206,6 +207,47 @@ def test_a_false_claim_loses_its_blocks_everywhere(root: Path, content: Content)
         opened.close()
     one.close()
     other.close()
+
+
+def test_what_another_process_has_put_is_put_without_waiting_for_its_proof(
+    root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kacheryfs.store.backing._LOCK_TIMEOUT_S", 0)
+    one, other = Store(root, min_free_fraction=0), Store(root, min_free_fraction=0)
+    file = one.open(content.proof())
+    put_all(file, content)
+    others = other.open(content.proof())
+    with file._holding(ByteRange(0, len(content.data))):  # as it does for the whole SHA-1
+        assert not others.is_checked(0)
+        assert others.put_all([content.verified(block) for block in range(content.n_blocks)])
+    assert all(others.is_checked(block) for block in range(content.n_blocks))
+    assert read(others, 0, len(content.data)) == content.data
+    for opened in (file, others):
+        opened.close()
+    one.close()
+    other.close()
+
+
+def test_of_blocks_that_are_put_only_those_are_written_that_are_missing_or_wrong(
+    store: Store, root: Path, content: Content, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = store.open(content.proof())
+    put_all(file, content, range(1, 3))
+    spoil(data_path(root, content.binding), 2 * BLOCK_BYTES)
+    file.close()
+    file = store.open(content.proof())
+    written: list[range] = []
+    write = Backing.write
+
+    def note(backing: Backing, blocks: list[VerifiedBlock], keep: Callable[[int], None]) -> int:
+        written.append(range(blocks[0].index, blocks[-1].index + 1))
+        return write(backing, blocks, keep)
+
+    monkeypatch.setattr(Backing, "write", note)
+    assert file.put_all([content.verified(block) for block in range(content.n_blocks)])
+    assert written == [range(1), range(2, 4)]
+    assert read(file, 0, len(content.data)) == content.data
+    file.close()
 
 
 def test_a_false_claim_of_an_empty_file_is_found_out(store: Store) -> None:

@@ -72,7 +72,7 @@ class StoreModel(RuleBasedStateMachine):
         assert file.put_all([content.verified(block) for block in blocks])
         self.put[which].update(blocks)
         self.spoilt[which].difference_update(
-            block for block in blocks if file.is_checked(block) and len(were_checked) < len(blocks)
+            block for block in blocks if file.is_checked(block) and block not in were_checked
         )
 
     @rule(number=STORES, which=WHICH, block=BLOCKS)
