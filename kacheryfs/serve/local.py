@@ -142,7 +142,7 @@ class ProvenFile:
     """A proven file that is longer than a block and has no manifest here, such as an object of a kachery storage.
 
     By the SHA-1 of the whole no part of it can be checked; it was right when it was proven, and the asker holds it
-    against the same SHA-1.
+    against the same SHA-1. ``open_complete`` has locked all its bytes: nothing of it is evicted until it is closed.
     """
 
     def __init__(self, fd: int) -> None:

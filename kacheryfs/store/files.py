@@ -11,7 +11,7 @@ from ..errors import ClaimError, StoreError
 from .backer import Backer
 from .backing import Backing, runs_of
 from .folder import StoreFolder
-from .growth import Growth
+from .growth import Grant, Growth
 from .heat import Uses, heat_ms
 from .index import Index, Row
 from .ledger import now_ms
@@ -138,11 +138,13 @@ class StoredFile:
             return not self.is_dropped
         with self._folder.trouble.reported():
             cost = sum(disk_cost(self.layout, block.index) for block in missing)
-            with self._growth.taking(cost + self._file_cost()) as grant:
-                grant.written -= cost - sum(self._put(run, grant.keep) for run in runs_of(missing))
+            self._growth.write(cost + self._file_cost(), lambda grant: self._put_runs(missing, cost, grant))
             self._folder.trouble.clear()
             return True
         return False
+
+    def _put_runs(self, blocks: Sequence[VerifiedBlock], cost: int, grant: Grant) -> None:
+        grant.written -= cost - sum(self._put(run, grant.keep) for run in runs_of(blocks))
 
     def _file_cost(self) -> int:
         """Return what has to be made beside the blocks where nothing of the file is on disk yet."""

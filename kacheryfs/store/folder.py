@@ -21,7 +21,7 @@ _OLDER = frozenset({"kacheryfs-store 1\n"})
 """What is migrated: version 1 has presence files without heat, which are brought to their size when they are opened."""
 LOCK_TIMEOUT_S = 5.0
 """The lock of a file is held for a few renames; a holder that takes longer is stopped, and then memory must do."""
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_STRANGE = frozenset(
     {"lost+found", "tmp", "lock", "usage", "pins", "partial", "manifest"}
     | {"index.sqlite", "index.sqlite-wal", "index.sqlite-shm"}
@@ -47,7 +47,7 @@ class StoreFolder:
             self._remove_leftovers()
         except OSError as exc:
             reason = exc.strerror or str(exc)
-            if not root.is_dir() and exc.errno not in _FULL:
+            if not root.is_dir() and exc.errno not in FULL:
                 raise StoreError(f"store {root}: can't be made: {reason}; name another folder with --store") from exc
             self.trouble.report(reason)
 

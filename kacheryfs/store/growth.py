@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import StoreError
 from .evictor import Evictor
+from .folder import FULL
 from .forks import guarded
 from .ledger import now_ms
 from .space import HIGH, LOW, Room
@@ -59,6 +60,20 @@ class Growth:
         self._wakes = threading.Event()
         self._is_closed = False
         self._count_took_ms = 0
+
+    def write(self, n_bytes: int, act: Callable[[Grant], None]) -> None:
+        """Have ``act`` write so much, twice where the disk is full and evicting helps; StoreError, OSError.
+
+        A quota ends sooner than the space that the disk says it has.
+        """
+        try:
+            with self.taking(n_bytes) as grant:
+                act(grant)
+        except OSError as exc:
+            if exc.errno not in FULL or not self._evictor.free(n_bytes):
+                raise
+            with self.taking(n_bytes) as grant:
+                act(grant)
 
     @contextlib.contextmanager
     def taking(self, n_bytes: int) -> Iterator[Grant]:

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from store_content import (
 
 from kacheryfs.core.manifest import WholeProof
 from kacheryfs.core.model import Blake3, ByteRange, Sha1
+from kacheryfs.core.quantities import CacheSize
 from kacheryfs.errors import StoreError
 from kacheryfs.store.blocks import Store
 from kacheryfs.store.folder import lock_name
@@ -153,6 +155,21 @@ def test_a_file_size_limit_is_a_full_disk_too(root: Path, content: Content) -> N
     assert file.put(content.verified(2))
     assert check_all(file) == [True, True, True, False]
     file.close()
+    store.close()
+
+
+def test_where_a_disk_is_full_before_it_says_so_the_coldest_go(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FreeSpace, "left_bytes", lambda space: 1 << 40)  # as with a quota
+    cold, content = make_content(8 * BLOCK_BYTES, seed=1), make_content(10 * BLOCK_BYTES)
+    store = Store(small_disk / "store", min_free_fraction=0, cache_size=CacheSize(n_bytes=1 << 40))
+    with closing(store.open(cold.proof())) as file:
+        put_all(file, cold)
+    with closing(store.open(content.proof())) as file:
+        put_all(file, content)
+        assert read(file, 0, len(content.data)) == content.data
+    assert [summary.sha1 for summary in store.files()] == [content.sha1]
     store.close()
 
 
