@@ -47,9 +47,11 @@ class LocalFiles:
         return Offered(info.size_bytes, info.manifest) if info else None
 
     def find_proven(self, sha1: Sha1, manifest: ManifestDigest | None) -> Proof | None:
-        """Return what proves a file that lies whole in the store, and may stand for a name with this manifest."""
+        """Return what proves a file that is or was whole in the store, and may stand for a name with this manifest."""
         info = self._store.complete_info(sha1)
-        if info is None or not self._may_stand_for(manifest, sha1, info):
+        if info is None:
+            return self._find_proven_before(sha1) if manifest is None else None
+        if not self._may_stand_for(manifest, sha1, info):
             return None
         if isinstance(info.manifest, Blake3) and (root := self.find_root(info.manifest)):
             return GroupedProof(root)
@@ -58,6 +60,12 @@ class LocalFiles:
         if info.size_bytes > MAX_BLOCK_BYTES or is_falsely_empty(sha1, info.size_bytes):
             return None
         return WholeProof(sha1, info.size_bytes)
+
+    def _find_proven_before(self, sha1: Sha1) -> Proof | None:
+        """Return what proves a file that was whole here before parts of it were evicted, from what is left of it."""
+        manifest = self._store.find_proven_manifest(sha1)
+        root = self.find_root(manifest) if isinstance(manifest, Blake3) else None
+        return None if root is None or root.sha1 != sha1 else GroupedProof(root)
 
     def _may_stand_for(self, manifest: ManifestDigest | None, sha1: Sha1, info: FileInfo) -> bool:
         try:

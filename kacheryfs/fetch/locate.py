@@ -67,7 +67,7 @@ class Locator:
             return LocatedOriginal(original)
         proven = await trio.to_thread.run_sync(self._local.find_proven, request.sha1, request.manifest)
         if proven is not None:
-            return self._located(await self._files.open(proven, Trust.PROVEN), Trust.PROVEN)
+            return self._located(await self._open_proven(proven), Trust.PROVEN)
         offered = await trio.to_thread.run_sync(self._local.find_offered, request.sha1)
         manifest = request.manifest or (offered.manifest if offered else None)
         size_bytes = offered.size_bytes if offered and request.size_bytes is None else request.size_bytes
@@ -83,6 +83,12 @@ class Locator:
 
     def _located(self, file: OpenFile, trust: Trust) -> LocatedFile:
         return LocatedFile(file, self._engines, trust)
+
+    async def _open_proven(self, proof: Proof) -> OpenFile:
+        file = await self._files.open(proof, Trust.PROVEN)
+        if not file.stored.is_full():  # parts of it were evicted since
+            self._finder.look_for_more(file)
+        return file
 
     # -- linked ------------------------------------------------------------------------------------------------------
 

@@ -215,6 +215,11 @@ class Store:
             return FileInfo(size_bytes, None)
         return FileInfo(size_bytes, row.binding.manifest) if row.layout.size_bytes == size_bytes else None
 
+    def find_proven_manifest(self, sha1: Sha1) -> ManifestDigest | None:
+        """Return what the last whole file of this SHA-1 was proven with, also where parts of it were evicted since."""
+        row = self._index.find_proven(sha1)
+        return None if row is None else row.binding.manifest
+
     def open_complete(self, sha1: Sha1) -> int:
         """Return a descriptor of the proven file, for the caller to close; NotFoundError where there is none.
 

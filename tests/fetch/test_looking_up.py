@@ -13,15 +13,17 @@ from blake3 import blake3
 from fakes import FakeFile, FakePeer, Flaky, Hanging, Lying, Slow
 from settling import assert_settled
 
-from kacheryfs.core.manifest import Root
+from kacheryfs.core.manifest import GroupedProof, Root
 from kacheryfs.core.model import BLOCK_BYTES, Blake3, Sha1
-from kacheryfs.core.request import FileRequest
+from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree, encode_tree
 from kacheryfs.errors import CancelledError, CatalogError, NotFoundError, PeerUnreachableError, ProofError, StoreError
 from kacheryfs.fetch.files import MAX_KEPT_FILES
 from kacheryfs.fetch.located import OriginalReader
 from kacheryfs.fetch.peerset import MAX_BANS
 from kacheryfs.fetch.trees import Trees
+from kacheryfs.store.blocks import Store
+from kacheryfs.store.presence import EXTENT_BLOCKS
 from kacheryfs.store.sharing import share
 
 FILE = FakeFile.of(random.Random(1).randbytes(4 * BLOCK_BYTES + 1000))
@@ -144,6 +146,36 @@ async def test_a_disk_that_fails_is_one_of_our_errors(jumping_clock, start, monk
         monkeypatch.setattr(engine._locator._local, "find_proven", fail)
         with pytest.raises(StoreError, match="Input/output"):
             await engine.locate(LINKED)
+
+
+async def test_a_bare_name_finds_what_is_left_of_a_file_that_was_proven_here(jumping_clock, start, tmp_path):
+    large = FakeFile.of(random.Random(2).randbytes((EXTENT_BLOCKS + 1) * BLOCK_BYTES))
+    store = Store(tmp_path / "bob" / "store", min_free_fraction=0)
+    for digest, part in large.parts.items():
+        store.put_manifest_part(digest, part)
+    proof = GroupedProof(large.root)
+    for number, group in enumerate(large.groups):
+        proof.add_group(number, group)
+    file = store.open(proof)
+    for block in range(EXTENT_BLOCKS + 1):
+        file.put(proof.verify(block, large.data[block * BLOCK_BYTES : (block + 1) * BLOCK_BYTES]))
+    assert file.prove()
+    assert store.cache.evict([large.sha1], 1)
+    kept = next(block for block in range(EXTENT_BLOCKS + 1) if file.is_present(block))
+    file.close()
+    store.close()
+    async with start(require_manifest=True) as engine:
+        located = await engine.locate(FileRequest(large.sha1))
+        assert located.trust is Trust.PROVEN
+        reader = located.open()
+        start_byte = kept * BLOCK_BYTES
+        assert await reader.read(start_byte, 100) == large.data[start_byte : start_byte + 100]
+        reader.close()
+        engine.add_peer(FakePeer([large]))
+        reader = (await engine.locate(FileRequest(large.sha1))).open()
+        missing = 0 if kept else EXTENT_BLOCKS
+        assert await reader.read(missing * BLOCK_BYTES, 100) == large.data[missing * BLOCK_BYTES :][:100]
+        reader.close()
 
 
 # -- groups ------------------------------------------------------------------------------------------------------
