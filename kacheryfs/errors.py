@@ -147,3 +147,11 @@ class ServiceError(KacheryError):
     """systemd is missing, or refused."""
 
     exit_code = 9
+
+
+class ListenError(KacheryError):
+    """Peers can't be answered at an address, now: a port is given back, a network comes up after us."""
+
+    errno = errno.EADDRNOTAVAIL
+    exit_code = 10
+    is_retryable = True

@@ -46,7 +46,7 @@ async def run_server(
 ) -> None:
     """Keep a server running until cancelled; started, with its URL, once it answers.
 
-    InputError where it can't listen; BackgroundError with its own words, OSError or TooSlowError where it can't start.
+    ListenError where it can't listen; BackgroundError with its own words, OSError or TooSlowError where it can't start.
     """
     listeners = await open_listeners(settings.listen.host, settings.listen.port)
     try:

@@ -26,6 +26,7 @@ exit codes:
   7  a shared original was changed since it was hashed
   8  the mount could not be made, reached or removed
   9  systemd is missing, or refused
+  10  no listening at that address: the port is in use, or this machine hasn't the address (yet)
   130  interrupted (Ctrl-C); 141  the reader of stdout went away
 
 Every command explains itself: kacheryfs COMMAND --help

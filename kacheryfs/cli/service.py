@@ -58,6 +58,7 @@ def remove(args: argparse.Namespace) -> int:
     manager.stop(purpose.unit)
     path.unlink()
     manager.reload()
+    _clear_mountpoint(purpose)
     if args.json:
         put_json({"unit": purpose.unit, "file": str(path)})
     else:
@@ -128,6 +129,15 @@ def _check_not_mounted(purpose: Purpose, settings: Settings) -> None:
     pid = next((m.status["pid"] for m in find_mounts(settings) if m.mountpoint == purpose.path), None)
     if purpose.kind == "mount" and pid is not None and manager.look_at(purpose.unit).pid != pid:
         raise MountError(f"{purpose.path} is mounted already, by pid {pid}: kacheryfs umount {purpose.path} first")
+
+
+def _clear_mountpoint(purpose: Purpose) -> None:
+    """Take away the dead mount of a process that was killed: nothing would come up any more to do it."""
+    from ..mount.mountpoint import Health, probe
+    from ..mount.mounts import find_mount, unmount
+
+    if purpose.kind == "mount" and find_mount(purpose.path) and probe(purpose.path) is Health.DEAD:
+        unmount(purpose.path, is_lazy=True)
 
 
 def _write(path: Path, text: str) -> None:

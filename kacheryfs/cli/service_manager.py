@@ -46,7 +46,8 @@ def start(unit: str) -> None:
     try:
         _systemctl("restart", unit)
     except ServiceError as exc:
-        raise ServiceError(f"{unit} did not start; its log: journalctl --user -u {unit}") from exc
+        then = ", and is tried again" if look_at(unit).active == "activating" else ""
+        raise ServiceError(f"{unit} did not start{then}; its log: journalctl --user -u {unit}") from exc
 
 
 def stop(unit: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from ..errors import InputError, PeerUnreachableError
+from ..errors import InputError, ListenError, PeerUnreachableError
 from . import connection, metrics
 from .access import Access, Everybody
 from .common import Common
@@ -29,7 +29,10 @@ _MAX_TURNED_AWAY = 64
 
 
 async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
-    """Listen on every address of ``host``; port 0 picks one port for all of them; InputError says why not."""
+    """Listen on every address of ``host``; port 0 picks one port for all of them.
+
+    ListenError says why not; InputError: that is no port.
+    """
     if not 0 <= port <= 65535:  # getaddrinfo would take it modulo 65536
         raise InputError(f"can't listen on {host}:{port}: a port is a number from 0 to 65535")
     try:
@@ -40,7 +43,7 @@ async def open_listeners(host: str, port: int) -> list[trio.SocketListener]:
                 await listener.aclose()
             listeners = await trio.open_tcp_listeners(picked, host=host)
     except (OSError, UnicodeError) as exc:
-        raise InputError(f"can't listen on {host}:{port}: {_why(exc)}") from exc
+        raise ListenError(f"can't listen on {host}:{port}: {_why(exc)}") from exc
     return listeners
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from kacheryfs.cli import main
 from kacheryfs.daemon import find_journal, tell_service_manager
+from kacheryfs.errors import InputError, ListenError
 
 FAKE = """\
 #!/bin/sh
@@ -23,7 +24,7 @@ echo "$*" >> "{asked}"
 case "$*" in
     *"{refused}"*) echo "Failed to do it" >&2; exit 1 ;;
     *show-environment) ;;
-    *show*) printf 'ActiveState=active\\nUnitFileState=enabled\\nMainPID=42\\nResult=success\\n' ;;
+    *show*) printf 'ActiveState={active}\\nUnitFileState=enabled\\nMainPID=42\\nResult=success\\n' ;;
 esac
 """
 
@@ -35,10 +36,10 @@ class Systemd:
     folder: Path
     units: Path
 
-    def refuse(self, words: str) -> None:
-        """Be without systemd's answer to whatever has ``words`` in it."""
+    def refuse(self, words: str, active: str = "active") -> None:
+        """Be without systemd's answer to whatever has ``words`` in it; units are ``active``."""
         program = self.folder / "systemctl"
-        program.write_text(FAKE.format(asked=self.folder / "asked", refused=words))
+        program.write_text(FAKE.format(asked=self.folder / "asked", refused=words, active=active))
         program.chmod(0o755)
 
     @property
@@ -141,7 +142,20 @@ def test_a_service_that_does_not_start_says_where_its_log_is(
     systemd.refuse("restart")
     assert main(["service", "install", "serve"]) == 9
     (line,) = capsys.readouterr().err.splitlines()
-    assert f"journalctl --user -u {systemd.unit.name}" in line
+    assert f"did not start; its log: journalctl --user -u {systemd.unit.name}" in line
+
+
+def test_a_service_that_systemd_starts_again_says_so(systemd: Systemd, capsys: pytest.CaptureFixture[str]) -> None:
+    systemd.refuse("restart", active="activating")
+    assert main(["service", "install", "serve"]) == 9
+    assert "did not start, and is tried again; its log: " in capsys.readouterr().err
+
+
+def test_a_listener_s_failure_is_none_that_systemd_takes_for_final() -> None:
+    text = (Path(__file__).parent.parent.parent / "scripts/kacheryfs-serve.service").read_text()
+    assert f"RestartPreventExitStatus={InputError.exit_code}\n" in text
+    assert ListenError.exit_code != InputError.exit_code
+    assert not issubclass(ListenError, InputError)
 
 
 @pytest.mark.parametrize(

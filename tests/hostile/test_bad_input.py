@@ -272,7 +272,7 @@ def test_a_store_of_another_version_is_not_touched(version: bytes, lab: Peer) ->
 def test_a_port_in_use_is_said(lab: Peer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        check(lab.run("serve", "--listen", f"127.0.0.1:{port}"), 2, str(port), "in use")
+        check(lab.run("serve", "--listen", f"127.0.0.1:{port}"), 10, str(port), "in use")
 
 
 @pytest.mark.parametrize("command", [("share", "file"), ("get", LINK), ("peer", "add", NOBODY)])

@@ -12,7 +12,7 @@ from serve_fakes import BLOCK_BYTES, PEER_ID, serving
 from kacheryfs.core import wire
 from kacheryfs.core.model import Binding, Blake3, ByteRange, Sha1, salted
 from kacheryfs.core.wire import FileInfo
-from kacheryfs.errors import ChangedError, InputError, ProofError, StoreError
+from kacheryfs.errors import ChangedError, InputError, ListenError, ProofError, StoreError
 from kacheryfs.serve import open_listeners, url_of
 
 LARGE = os.urandom(9_000_001)
@@ -331,9 +331,12 @@ async def test_port_0_is_one_port_for_every_address_of_a_name():
             await listener.aclose()
 
 
-@pytest.mark.parametrize(("host", "port"), [("203.0.113.77", 0), ("no such host", 0), ("127.0.0.1", 99999)])
-async def test_what_can_not_be_listened_on_is_said_in_one_line(host, port):
-    with pytest.raises(InputError, match="can't listen on") as caught:
+@pytest.mark.parametrize(
+    ("host", "port", "error"),
+    [("203.0.113.77", 0, ListenError), ("no such host", 0, ListenError), ("127.0.0.1", 99999, InputError)],
+)
+async def test_what_can_not_be_listened_on_is_said_in_one_line(host, port, error):
+    with pytest.raises(error, match="can't listen on") as caught:
         await open_listeners(host, port)
     assert "\n" not in str(caught.value)
 
@@ -341,7 +344,7 @@ async def test_what_can_not_be_listened_on_is_said_in_one_line(host, port):
 async def test_a_port_in_use_is_said_so():
     (listener,) = await open_listeners("127.0.0.1", 0)
     async with listener:
-        with pytest.raises(InputError, match="in use"):
+        with pytest.raises(ListenError, match="in use"):
             await open_listeners("127.0.0.1", listener.socket.getsockname()[1])
 
 

@@ -62,6 +62,24 @@ def test_what_was_read_before_a_kill_is_read_after_it_without_a_network(make_lab
     assert leading == BIG[: len(leading)]
 
 
+def test_a_service_that_is_removed_leaves_no_dead_mount(make_lab: MakeLab) -> None:
+    bob = make_lab("bob")
+    program = bob.folder / "bin" / "systemctl"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    bob.settings["PATH"] = f"{program.parent}:{os.environ['PATH']}"
+    bob.settings["XDG_CONFIG_HOME"] = str(bob.folder / "config")
+    path = bob.folder / "mnt"
+    bob.run("service", "install", "mount", path)
+    mount = bob.mount(name="mnt")
+    mount.kill()
+    assert is_mounted(mount.path)
+    bob.run("service", "remove", "mount", path)
+    assert not is_mounted(mount.path)
+    assert os.listdir(mount.path) == []
+
+
 @pytest.mark.parametrize("kill_after", [1, 8, 21, 40])
 def test_a_kill_at_any_moment_leaves_no_wrong_byte(make_lab: MakeLab, kill_after: int) -> None:
     alice, link = sharing(make_lab)
