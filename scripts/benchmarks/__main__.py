@@ -17,7 +17,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
-from . import rows_cache, rows_local, rows_others, rows_random, rows_recording, rows_sequential, rows_swarm
+from . import rows_cache, rows_local, rows_others, rows_random, rows_recording, rows_rude, rows_sequential, rows_swarm
 from .machine import describe
 from .processes import BenchError, run
 from .setting import FULL, QUICK, Bench
@@ -43,6 +43,7 @@ ROWS: dict[str, Callable[[Bench], Row]] = {
     "slowpeer": rows_swarm.slowpeer,
     "deadpeer": rows_swarm.deadpeer,
     "liarpeer": rows_swarm.liarpeer,
+    "rude": rows_rude.rude,
     "evict": rows_cache.evict,
     "bigstore": rows_cache.bigstore,
     "others": rows_others.others,

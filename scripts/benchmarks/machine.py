@@ -6,7 +6,7 @@ import os
 import platform
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -56,20 +56,28 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-class PeakMemory:
-    """Samples RssAnon of a process every 20 ms while the block runs."""
+def n_descriptors(pid: int) -> int:
+    """Return how many descriptors a process has open, 0 once it is gone."""
+    try:
+        return len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0
 
-    def __init__(self, pid: int) -> None:
-        self._pid = pid
+
+class Peak:
+    """Asks for a number every 20 ms while the block runs, and keeps the highest."""
+
+    def __init__(self, ask: Callable[[], int]) -> None:
+        self._ask = ask
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
-        self.peak_bytes = 0
+        self.highest = 0
 
     def _sample(self) -> None:
         while not self._is_over.wait(0.02):
-            self.peak_bytes = max(self.peak_bytes, rss_anon_bytes(self._pid))
+            self.highest = max(self.highest, self._ask())
 
-    def __enter__(self) -> PeakMemory:
+    def __enter__(self) -> Peak:
         self._thread.start()
         return self
 

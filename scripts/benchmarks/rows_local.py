@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import peers
 from .data import Sample
-from .machine import PeakMemory, disk_bytes, drop_caches, rss_anon_bytes
+from .machine import Peak, disk_bytes, drop_caches, rss_anon_bytes
 from .peers import Mount, mounted
 from .processes import BenchError, run
 from .readers import Reader, read, read_together, warm
@@ -139,10 +139,10 @@ def memory(bench: Bench) -> Row:
             with mounted(bench.servers["kacheryfs serve"], bench.fresh("taker"), kib) as mount:
                 drop_caches()
                 idle.append(rss_anon_bytes(mount.pid) / 1e6)
-                with PeakMemory(mount.pid) as peak:
+                with Peak(partial(rss_anon_bytes, mount.pid)) as peak:
                     rates.setdefault(f"rate of all streams, {kib}", []).append(_read_streams(mount, samples))
                     settle(mount.pid)
-                peaks[kib].append(peak.peak_bytes / 1e6)
+                peaks[kib].append(peak.highest / 1e6)
             bench.fresh("taker")
     total = sum(sample.size_bytes for sample in samples) / 1e9
     verdicts = tuple(
