@@ -66,7 +66,7 @@ BAD = [
     Bad(("serve", "--listen", "nonsense"), 2, "HOST:PORT"),
     Bad(("serve", "--listen", "127.0.0.1:65536"), 2),
     Bad(("serve", "--listen", "127.0.0.1:-1"), 2),
-    Bad(("serve", "--listen", "192.0.2.1:0"), 2, "192.0.2.1"),
+    Bad(("serve", "--listen", "192.0.2.1:0"), 10, "192.0.2.1"),
     Bad(("mount", "file"), 8, "file"),
     Bad(("mount", "full"), 8, "not empty"),
     Bad(("mount", "file/below"), 8, "file"),
