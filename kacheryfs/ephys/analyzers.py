@@ -29,7 +29,7 @@ from .made import require_label, say_left_out, share_parts
 from .npy import encode_npy
 from .scrubbing import scrub
 from .sortings import written_down
-from .treefiles import DESCRIPTION_FILE, TreeFiles, check_format
+from .treefiles import DESCRIPTION_FILE, TreeFiles
 from .values import encode_value
 
 
@@ -234,7 +234,7 @@ def load_analyzer(link: str, *, load_extensions: bool = True) -> SortingAnalyzer
     """
     fetcher = get_fetcher()
     files = TreeFiles.open(fetcher, link, "analyzer")
-    description = decode_analyzer(check_format(files.read_json((DESCRIPTION_FILE,)), FORMAT, "analyzer"))
+    description = decode_analyzer(files.read_description(FORMAT, "analyzer"))
     shared = AnalyzerFiles(fetcher, files, description)
     shared.check()
     analyzer = SharedAnalyzer(shared)

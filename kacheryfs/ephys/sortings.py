@@ -16,7 +16,7 @@ from .npy import Array
 from .sortings_describing import FORMAT, decode_sorting, encode_sorting
 from .sortings_files import SortingFiles, make_sorting_files
 from .sortings_reading import SortingContent, read_sorting_files
-from .treefiles import DESCRIPTION_FILE, TreeFiles, check_format, parse_given_link
+from .treefiles import DESCRIPTION_FILE, TreeFiles, parse_given_link
 
 DEFAULT_LABEL = "sorting"
 
@@ -132,7 +132,7 @@ class SharedSorting(BaseSorting):  # type: ignore[misc]
 
     def __init__(self, link: str) -> None:
         files = TreeFiles.open(get_fetcher(), link, "sorting")
-        description = decode_sorting(check_format(files.read_json((DESCRIPTION_FILE,)), FORMAT, "sorting"))
+        description = decode_sorting(files.read_description(FORMAT, "sorting"))
         _build(self, read_sorting_files(files, description))
         self._kwargs = {"link": link}
 

@@ -62,6 +62,12 @@ class TreeFiles:
             self.read(names, max_bytes), what=_shown(names), max_bytes=max_bytes, has_fractions=True
         )
 
+    def read_description(self, expected: str, what: str) -> dict[str, Any]:
+        """Return what ``kacheryfs.json`` says of a shared ``what``; InputError for any other folder."""
+        if not self.has((DESCRIPTION_FILE,)):
+            raise InputError(f"the folder is no shared {what}: whoever has the {what} makes its link by share_{what}")
+        return check_format(self.read_json((DESCRIPTION_FILE,)), expected, what)
+
     def read_array(self, names: Sequence[str], max_bytes: int) -> Array:
         """Return the array of a ``.npy`` file, in memory."""
         with self.open_file(names) as file:

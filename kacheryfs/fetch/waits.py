@@ -59,9 +59,9 @@ class Waits:
         file.check_readable(trust)
         name = f"sha1 {file.proof.sha1.short}, block {blocks.start}"
         if wait.is_cancelled:
-            raise CancelledError(f"{name}: the read was cancelled")
+            raise CancelledError(f"{name}: the read was cancelled") from None
         words = "; ".join(file.providers.words())
-        raise TimedOutError(f"{name}: no peer could serve it within {self._read_timeout_s:g} s ({words})")
+        raise TimedOutError(f"{name}: no peer could serve it within {self._read_timeout_s:g} s ({words})") from None
 
     def cancel(self, file: OpenFile | None = None) -> int:
         """End the waiting reads of ``file``, or all; return how many."""

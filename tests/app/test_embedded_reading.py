@@ -204,8 +204,9 @@ def test_a_peer_that_falls_silent_is_named_after_the_read_timeout(labs: Labs, li
     with open_file(labs.fetcher(read_timeout="1 s"), link) as file:
         assert file.pread(0, 10) == DATA[:10]
         labs.servers[0].stop()
-        with pytest.raises(TimedOutError, match=f"no peer could serve it within 1 s .*{labs.servers[0].url}"):
+        with pytest.raises(TimedOutError, match=f"no peer could serve it within 1 s .*{labs.servers[0].url}") as raised:
             file.pread(4_000_000, 10)
+    assert raised.value.__suppress_context__, "a caller's traceback begins with our cancelled scope"
 
 
 def test_a_peer_that_is_lost_while_it_is_read_is_named(labs: Labs, link: str) -> None:

@@ -198,7 +198,7 @@ def test_a_link_to_a_file_or_to_any_folder_is_no_sorting() -> None:
     folder = share_parts({("a", "x.npz"): b"hello"}, "folder")
     with pytest.raises(kfs.KacheryError):
         kfs.load_sorting(f"{folder}/a/x.npz")
-    with pytest.raises(kfs.ProofError, match=r"kacheryfs\.json is missing"):
+    with pytest.raises(kfs.InputError, match=r"no shared sorting: .*share_sorting"):
         kfs.load_sorting(share_parts({("readme",): b"hello"}, "folder"))
     with pytest.raises(kfs.LinkError):
         kfs.load_sorting("https://example.org/sorting")
