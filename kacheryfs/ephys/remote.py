@@ -26,6 +26,28 @@ Array = np.ndarray[Any, Any]
 class RemoteRecording(BaseRecording):  # type: ignore[misc]
     """A recording of samples behind links, whose metadata stand in a file of their own."""
 
+    def _finish(
+        self,
+        segments: Sequence[Mapping[str, Any]],
+        channel_ids: Sequence[str | int],
+        n_columns: int,
+        columns: Sequence[int] | None,
+        metadata: Mapping[str, Any] | None,
+        **more: Any,
+    ) -> None:
+        """Take the metadata, and note what SpikeInterface builds this recording from in another process."""
+        self._take_metadata(metadata)
+        self._kwargs = {
+            "segments": [dict(segment) for segment in segments],
+            "sampling_frequency": float(self.sampling_frequency),
+            "dtype": self.dtype.str,
+            "channel_ids": list(channel_ids),
+            "n_columns": n_columns,
+            "columns": None if columns is None else list(columns),
+            "metadata": None if metadata is None else dict(metadata),
+            **more,
+        }
+
     def _take_metadata(self, metadata: Mapping[str, Any] | None) -> None:
         if metadata is None:
             return
@@ -42,6 +64,40 @@ class RemoteRecording(BaseRecording):  # type: ignore[misc]
             self, **{**options, "include_annotations": True, "include_properties": True}
         )
         return described
+
+
+class RemoteSegment(BaseRecordingSegment):  # type: ignore[misc]
+    """One segment of a ``RemoteRecording``: which of the file's columns are its channels."""
+
+    def __init__(
+        self,
+        n_frames: int,
+        n_columns: int,
+        columns: Sequence[int] | None,
+        sampling_frequency: float,
+        t_start: float | None,
+    ) -> None:
+        BaseRecordingSegment.__init__(self, sampling_frequency=sampling_frequency, t_start=t_start)
+        self._n_frames = n_frames
+        self._n_columns = n_columns
+        self._columns = None if columns is None else tuple(columns)
+
+    def get_num_samples(self) -> int:
+        return self._n_frames
+
+    def get_traces(
+        self,
+        start_frame: int | None = None,
+        end_frame: int | None = None,
+        channel_indices: Sequence[int] | slice | Array | None = None,
+    ) -> Array:
+        """Return frames × channels in a new array; a KacheryError names the peers that were asked."""
+        start = 0 if start_frame is None else int(start_frame)
+        stop = self._n_frames if end_frame is None else int(end_frame)
+        return self._read(start, stop, choose_columns(self._columns, self._n_columns, channel_indices))
+
+    def _read(self, start: int, stop: int, columns: Sequence[int] | None) -> Array:
+        raise NotImplementedError
 
 
 class RemoteBinaryRecording(RemoteRecording):
@@ -75,52 +131,29 @@ class RemoteBinaryRecording(RemoteRecording):
         columns: Sequence[int] | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
-        sample_type = np.dtype(dtype)
         check_columns(channel_ids, n_columns, columns)
-        BaseRecording.__init__(self, sampling_frequency, list(channel_ids), sample_type)
+        BaseRecording.__init__(self, sampling_frequency, list(channel_ids), np.dtype(dtype))
         for segment in segments:
             self.add_recording_segment(_make_segment(segment, self, n_columns, columns))
-        self._take_metadata(metadata)
-        self._kwargs = {
-            "segments": [dict(segment) for segment in segments],
-            "sampling_frequency": float(sampling_frequency),
-            "dtype": sample_type.str,
-            "channel_ids": list(channel_ids),
-            "n_columns": n_columns,
-            "columns": None if columns is None else list(columns),
-            "metadata": None if metadata is None else dict(metadata),
-        }
+        self._finish(segments, channel_ids, n_columns, columns, metadata)
 
 
-class RemoteBinarySegment(BaseRecordingSegment):  # type: ignore[misc]
+class RemoteBinarySegment(RemoteSegment):
     """One segment of a ``RemoteBinaryRecording``; its file is opened at the first read."""
 
     def __init__(
         self,
         file: LazyFile,
         samples: Samples,
-        columns: tuple[int, ...] | None,
+        columns: Sequence[int] | None,
         sampling_frequency: float,
         t_start: float | None,
     ) -> None:
-        BaseRecordingSegment.__init__(self, sampling_frequency=sampling_frequency, t_start=t_start)
+        super().__init__(samples.n_frames, samples.n_columns, columns, sampling_frequency, t_start)
         self._file = file
         self._samples = samples
-        self._columns = columns
 
-    def get_num_samples(self) -> int:
-        return self._samples.n_frames
-
-    def get_traces(
-        self,
-        start_frame: int | None = None,
-        end_frame: int | None = None,
-        channel_indices: Sequence[int] | slice | Array | None = None,
-    ) -> Array:
-        """Return frames × channels in a new array; a KacheryError names the peers that were asked."""
-        start = 0 if start_frame is None else int(start_frame)
-        stop = self._samples.n_frames if end_frame is None else int(end_frame)
-        columns = choose_columns(self._columns, self._samples.n_columns, channel_indices)
+    def _read(self, start: int, stop: int, columns: Sequence[int] | None) -> Array:
         return self._samples.read(self._file.file, start, stop, columns)
 
 
@@ -202,5 +235,4 @@ def _make_segment(
             f"sha1 {source.request.sha1.short}: the file has {file.size_bytes} bytes, but its description tells of "
             f"{samples.end_bytes}"
         )
-    chosen = None if columns is None else tuple(columns)
-    return RemoteBinarySegment(file, samples, chosen, recording.sampling_frequency, t_start)
+    return RemoteBinarySegment(file, samples, columns, recording.sampling_frequency, t_start)

@@ -13,7 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
-from spikeinterface.core import BaseRecording, BaseRecordingSegment
+from spikeinterface.core import BaseRecording
 
 from ..app.embedded import get_fetcher
 from ..core.request import FileRequest
@@ -21,7 +21,7 @@ from ..errors import InputError, ProofError
 from .describing import place_to_json, take_place
 from .fields import Fields, number
 from .layouts import BinaryLayout, Hdf5Place, Hdf5Segment
-from .remote import RemoteRecording, arguments_of, check_columns, choose_columns
+from .remote import RemoteRecording, RemoteSegment, arguments_of, check_columns
 from .remote_datasets import DatasetSamples, Stored
 from .remote_samples import File
 from .remote_source import Source
@@ -75,50 +75,28 @@ class RemoteHdf5Recording(RemoteRecording):
             file = files.get(source.request) or OpenHdf5.open(source)
             files[source.request] = file
             samples = file.find(place, trace_type, n_columns)
-            chosen = None if columns is None else tuple(columns)
-            self.add_recording_segment(RemoteHdf5Segment(file, samples, chosen, sampling_frequency, t_start_s))
-        self._take_metadata(metadata)
-        self._kwargs = {
-            "segments": [dict(segment) for segment in segments],
-            "sampling_frequency": float(sampling_frequency),
-            "dtype": trace_type.str,
-            "channel_ids": list(channel_ids),
-            "n_columns": n_columns,
-            "columns": None if columns is None else list(columns),
-            "metadata": None if metadata is None else dict(metadata),
-            "stock": None if stock is None else dict(stock),
-        }
+            self.add_recording_segment(RemoteHdf5Segment(file, samples, columns, sampling_frequency, t_start_s))
+        kept_stock = None if stock is None else dict(stock)
+        self._finish(segments, channel_ids, n_columns, columns, metadata, stock=kept_stock)
 
 
-class RemoteHdf5Segment(BaseRecordingSegment):  # type: ignore[misc]
-    """One segment of a ``RemoteHdf5Recording``."""
+class RemoteHdf5Segment(RemoteSegment):
+    """One segment of a ``RemoteHdf5Recording``; it keeps the file open."""
 
     def __init__(
         self,
         file: OpenHdf5,
         samples: DatasetSamples,
-        columns: tuple[int, ...] | None,
+        columns: Sequence[int] | None,
         sampling_frequency: float,
         t_start: float | None,
     ) -> None:
-        BaseRecordingSegment.__init__(self, sampling_frequency=sampling_frequency, t_start=t_start)
+        super().__init__(samples.n_frames, samples.n_columns, columns, sampling_frequency, t_start)
         self._file = file
         self._samples = samples
-        self._columns = columns
 
-    def get_num_samples(self) -> int:
-        return self._samples.n_frames
-
-    def get_traces(
-        self,
-        start_frame: int | None = None,
-        end_frame: int | None = None,
-        channel_indices: Sequence[int] | slice | Array | None = None,
-    ) -> Array:
-        """Return frames × channels in a new array; a KacheryError names the peers that were asked."""
-        start = 0 if start_frame is None else int(start_frame)
-        stop = self._samples.n_frames if end_frame is None else int(end_frame)
-        return self._samples.read(start, stop, choose_columns(self._columns, self._samples.n_columns, channel_indices))
+    def _read(self, start: int, stop: int, columns: Sequence[int] | None) -> Array:
+        return self._samples.read(start, stop, columns)
 
 
 @dataclass(frozen=True, slots=True)
