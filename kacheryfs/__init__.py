@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from .ephys.analyzers import load_analyzer, share_analyzer
     from .ephys.collections import Collection
     from .ephys.loading import load_recording
@@ -93,9 +95,18 @@ _ROOMS = {
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}"), name)
+    value = getattr(_import_room(name), name)
     globals()[name] = value
     return value
+
+
+def _import_room(name: str) -> ModuleType:
+    try:
+        return import_module(f"{__name__}.{_ROOMS.get(name, 'errors')}")
+    except ModuleNotFoundError as exc:
+        from .errors import InputError
+
+        raise InputError(f"kacheryfs.{name} needs {exc.name}: pip install 'kacheryfs[spikeinterface]'") from exc
 
 
 def __dir__() -> list[str]:

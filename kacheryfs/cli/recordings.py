@@ -19,12 +19,12 @@ def share_recordings_at(path: str, settings: Settings, args: argparse.Namespace)
     None are shared where files were left out on purpose, since a recording may need them; that one can't be read is
     said, and is no failure: the plain link stands.
     """
-    from ..ephys.recognising import find_kind, has_spikeinterface, share_recordings
+    from ..ephys.recognising import find_kind, has_reader, share_recordings
 
     kind = None if args.dry_run else find_kind(path)
     if kind is None:
         return []
-    if args.exclude or not has_spikeinterface():
+    if args.exclude or not has_reader(kind):
         reason = (
             "with --exclude it gets no link of its own"
             if args.exclude

@@ -21,7 +21,7 @@ loading                 load_recording (loading_leaves: what reads files: by lay
                         _binary: SpikeInterface's flat formats; _files: one file; _folder, _mounted, _hints)
 remote                  recordings of links, which survive pickles and processes (remote_samples: flat files by pread;
                         _hdf5, _datasets: HDF5 of any format, by h5py on a file object; _nwb: NWB; _zarr: a store of a
-                        tree; _source: where a file comes from)
+                        tree; _source: where a file comes from; hdf5_library: h5py, asked for by those alone)
 safety                  what of a stranger's description may be built, and why (safety_classes, _extractors, _filters,
                         _steps, _chains: the table; _kinds, _paths: arguments; _json: bounds; _building: out of the
                         table; _probes, _hdf5, _zarr: what files say; _local: folders of this machine)

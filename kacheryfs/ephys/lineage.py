@@ -34,7 +34,6 @@ from ..core.tree import FileEntry, Tree
 from ..errors import InputError, ProofError
 from .lineage_files import MAX_LINKS, FileKind, LinkedFiles, name_of
 from .lineage_filters import apply_filter
-from .lineage_nwb import load_nwb_recording
 from .lineage_parts import take_part
 from .remote import RemoteBinaryRecording
 
@@ -103,6 +102,8 @@ class _Loader:
             case MdaRecording():
                 return self._load_mda(described)
             case NwbRecording():
+                from .lineage_nwb import load_nwb_recording
+
                 return load_nwb_recording(self.files.source(described.path), described.electrical_series_name)
             case PartOfRecording():
                 return take_part(self.load(described.recording), described)

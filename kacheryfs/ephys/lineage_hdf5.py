@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from ..errors import KacheryError, ProofError
+from .hdf5_library import h5py
 from .lineage_arrays import MAX_ARRAY_BYTES, Array
 from .lineage_spikes import Spikes, check_frames, whole_numbers
 from .safety_hdf5 import open_hdf5

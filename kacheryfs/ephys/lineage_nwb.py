@@ -6,12 +6,12 @@ import math
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 from spikeinterface.core import BaseRecording
 
 from ..app.embedded import get_fetcher
 from ..errors import InputError, KacheryError, ProofError
+from .hdf5_library import h5py
 from .lineage_arrays import Array
 from .lineage_hdf5 import read_attribute, read_numbers, reading_hdf5, take_dataset
 from .lineage_spikes import Spikes, check_frames, whole_numbers

@@ -28,8 +28,6 @@ from ..core.link import FileLink, TreeLink
 from ..errors import InputError, ProofError
 from .lineage_arrays import MAX_ARRAY_BYTES, Array, read_mda, read_npz
 from .lineage_files import MAX_LINKS, FileKind, LinkedFiles, name_of
-from .lineage_hdf5 import is_h5_sorting, read_h5_sorting
-from .lineage_nwb import read_nwb_units
 from .lineage_spikes import Spikes, spikes_of
 from .npy import read_npy
 
@@ -104,9 +102,13 @@ class _Loader:
             case MdaSorting():
                 return self._load_firings(described)
             case H5Sorting():
+                from .lineage_hdf5 import read_h5_sorting
+
                 with self.files.open(described.h5) as file:
                     return read_h5_sorting(file, name_of(described.h5), self._rate)
             case NwbSorting():
+                from .lineage_nwb import read_nwb_units
+
                 with self.files.open(described.path) as file:
                     return read_nwb_units(file, name_of(described.path), self._rate)
             case CuratedSorting():
@@ -123,6 +125,8 @@ class _Loader:
             case FileKind.MDA:
                 return MdaSorting(link)
             case FileKind.HDF5:
+                from .lineage_hdf5 import is_h5_sorting
+
                 with self.files.open(link) as file:
                     return H5Sorting(link) if is_h5_sorting(file, name_of(link)) else NwbSorting(link)
             case FileKind.JSON:

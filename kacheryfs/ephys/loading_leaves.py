@@ -15,12 +15,9 @@ from .loading_binary import load_binary, load_binary_folder
 from .loading_folder import Folder
 from .loading_mounted import get_mountpoint
 from .remote import RemoteRecording, make_remote_recording
-from .remote_hdf5 import make_remote_hdf5_recording
-from .remote_nwb import RemoteNwbRecording
 from .safety import At, Node
 from .safety_building import construct, describe
 from .safety_classes import Leaf
-from .safety_hdf5 import open_hdf5
 from .safety_json import parse_bounded_json
 from .safety_paths import InTree, split_path
 
@@ -56,6 +53,8 @@ class Leaves:
     def _load_by_layout(self, layout: BinaryLayout, node: Node) -> RemoteRecording:
         if not layout.is_hdf5:
             return make_remote_recording(layout, self._folder.source)
+        from .remote_hdf5 import make_remote_hdf5_recording
+
         arguments = {key: value for key, value in node.kwargs.items() if not isinstance(value, InTree)}
         stock = {"class": node.row.path, "kwargs": arguments}
         return make_remote_hdf5_recording(layout, self._folder.source, stock)
@@ -80,6 +79,8 @@ class Leaves:
         return recording
 
     def _load_nwb(self, node: Node) -> BaseRecording:
+        from .remote_nwb import RemoteNwbRecording
+
         taken = ("electrical_series_path", "load_time_vector", "samples_for_rate_estimation", "load_channel_properties")
         source = self._folder.source(_names(node, "file_path"))
         kwargs = {key: node.kwargs[key] for key in taken if node.kwargs.get(key) is not None}
@@ -113,6 +114,8 @@ class Leaves:
     def _check_files(self, node: Node, path: InTree) -> None:
         """Refuse files that lead SpikeInterface's reader out of the tree."""
         if node.row.leaf is Leaf.MOUNTED_HDF5 and not path.is_folder:
+            from .safety_hdf5 import open_hdf5
+
             with self._folder.open_file(path.names) as file:
                 open_hdf5(file.as_file(), "/".join(path.names)[:200]).close()
         if node.row.name == "OpenEphysBinaryRecordingExtractor":

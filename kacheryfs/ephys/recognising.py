@@ -99,8 +99,12 @@ def _names_below(folder: Path) -> Iterator[tuple[int, str]]:
 
 
 def has_spikeinterface() -> bool:
-    """Return whether what the extra ``spikeinterface`` brings is installed: h5py reads NWB and other formats."""
-    return all(importlib.util.find_spec(name) is not None for name in ("spikeinterface", "h5py"))
+    return importlib.util.find_spec("spikeinterface") is not None
+
+
+def has_reader(kind: Kind) -> bool:
+    """Return whether what reads that kind of recording is installed: NWB wants h5py."""
+    return has_spikeinterface() and (kind != "NWB" or importlib.util.find_spec("h5py") is not None)
 
 
 def share_recordings(path: str | os.PathLike[str], kind: Kind, settings: Settings) -> list[SharedRecording]:

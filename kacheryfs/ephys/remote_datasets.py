@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 
 from ..errors import InputError, ProofError
+from .hdf5_library import h5py
 from .remote_samples import File, Samples, run_at_once
 from .safety_hdf5 import reading
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import h5py
 import numpy as np
 from spikeinterface.core import BaseRecording
 
@@ -20,6 +19,7 @@ from ..core.request import FileRequest
 from ..errors import InputError, ProofError
 from .describing import place_to_json, take_place
 from .fields import Fields, number
+from .hdf5_library import h5py
 from .layouts import BinaryLayout, Hdf5Place, Hdf5Segment
 from .remote import RemoteRecording, RemoteSegment, arguments_of, check_columns
 from .remote_datasets import DatasetSamples, Stored

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import h5py
-
 from ..errors import KacheryError, ProofError
+from .hdf5_library import h5py
 
 MAX_OBJECTS = 200_000
 """Each costs a read of its header; the largest NWB files of the DANDI archive have some thousands."""

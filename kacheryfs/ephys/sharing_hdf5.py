@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import h5py
 import numpy as np
 
 from .layouts import Hdf5Place, Hdf5Segment, TreePath
-from .remote_hdf5 import OpenHdf5
-from .safety_hdf5 import open_hdf5
 
 Array = np.ndarray[Any, Any]
 
@@ -39,6 +36,9 @@ class Datasets:
 
     def read_spans(self, spans: Iterable[tuple[int, int]]) -> Iterator[Array]:
         """Yield frames ``[start, stop)`` of the leaf's channels, read as the loader will; KacheryError if it can't."""
+        from .remote_hdf5 import OpenHdf5
+        from .safety_hdf5 import open_hdf5
+
         name = os.path.basename(self.path)
         with LocalFile(self.path) as local, open_hdf5(self.path, name) as file:
             samples = OpenHdf5(file, local, name).find(self.place, self.dtype, self.n_columns)
@@ -162,6 +162,8 @@ def _find_nix(recording: Any, index: int) -> Datasets | None:
 
 def _find_nwb_series(recording: Any, index: int) -> Datasets | None:
     """NWB: frames × channels, or the frames of one; None in a Zarr."""
+    from .hdf5_library import h5py
+
     data = recording.segments[index].timeseries_data
     if not isinstance(data, h5py.Dataset):
         return None

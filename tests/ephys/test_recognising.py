@@ -147,7 +147,8 @@ def test_without_spikeinterface_there_is_a_hint_for_who_asks(
     assert [line for line in err if "kacheryfs[spikeinterface]" in line]
 
 
-def test_without_h5py_a_recording_gets_no_link_of_its_own(monkeypatch):
+def test_without_h5py_an_nwb_file_alone_gets_no_link_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "h5py" else find_spec(name))
-    assert not recognising.has_spikeinterface()
+    assert not recognising.has_reader("NWB")
+    assert recognising.has_reader("SpikeGLX")
