@@ -12,11 +12,13 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "scripts"))
 from benchmarks import synthetic_recording
 from benchmarks.counters import Counters
 from benchmarks.line import Line, Rounds
+from benchmarks.processes import BenchError
 from benchmarks.proxy import MAX_HEAD_BYTES, READ_BYTES, falsify, read_bytes
 from benchmarks.readers import Reading
 from benchmarks.rows_others import MAGNET, to_verdicts
 from benchmarks.rows_recording import Picture, to_row
-from benchmarks.rows_swarm import to_troubled
+from benchmarks.rows_swarm import BUSY_S, LINE_BYTES_PER_S, TROUBLE_AT, to_troubled
+from benchmarks.setting import FULL, QUICK, Scale
 from benchmarks.synthetic import SIZE_BYTES, Terabyte
 from benchmarks.table import Row, Series, at_least, at_most, interleave, number, render
 from benchmarks.web import Download
@@ -209,6 +211,18 @@ def test_a_troubled_reading_is_cut_at_the_trouble() -> None:
 def test_the_end_of_a_file_is_the_end_of_what_is_watched() -> None:
     reading = Reading((1.0,) * 4, 4_000_000, ends=(1.0, 2.0, 3.0, 4.0))
     assert to_troubled(reading, trouble_at=2.0, sent_bytes=0).rate_after == pytest.approx(1.0)
+
+
+def test_a_file_read_whole_before_the_trouble_is_no_measurement() -> None:
+    with pytest.raises(BenchError, match="before a provider failed"):
+        to_troubled(Reading((1.0,) * 4, 4_000_000, ends=(1.0, 2.0, 3.0, 4.0)), trouble_at=4.0, sent_bytes=0)
+
+
+@pytest.mark.parametrize("scale", [QUICK, FULL])
+def test_a_provider_fails_while_the_file_is_read(scale: Scale) -> None:
+    """What came down when the busiest of three lines was found, at their full rate, is less than the file."""
+    size_bytes = min(scale.sizes["sequential"], scale.sizes["proxied"])
+    assert TROUBLE_AT * size_bytes + BUSY_S * 3 * LINE_BYTES_PER_S < size_bytes / 2
 
 
 def test_ours_is_held_against_the_best_of_the_others() -> None:
