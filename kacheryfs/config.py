@@ -89,7 +89,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class SettingRow:
-    """One setting as it is shown: ``value`` fits into JSON, ``text`` is for people."""
+    """One setting as it is shown: ``value`` fits into JSON, ``text`` is for people; sizes can be set to either."""
 
     name: str
     value: str | int | float | bool

@@ -219,6 +219,14 @@ def test_the_rows_show_every_setting_with_unit_source_and_help() -> None:
     assert all(row.help for row in rows.values())
 
 
+def test_every_setting_can_be_set_to_what_is_shown_of_it() -> None:
+    odd = {"cache_size": "46.6 GiB", "whole_file_limit": "1.5 GB", "readahead": 12345678, "upload_limit": "1.5 MiB/s"}
+    settings = resolve(table=odd)
+    texts = {row.name: row.text for row in settings.rows() if row.name != "config_dir"}
+    assert resolve(table=texts) == settings
+    assert resolve(environ={f"KACHERYFS_{row.name.upper()}": str(row.value) for row in settings.rows()}) == settings
+
+
 def _environ(folder: Path) -> dict[str, str]:
     return {"KACHERYFS_DIR": str(folder)}
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ MAX_DURATION_S = 7 * 24 * 3600.0
 _SIZE_UNITS = {"b": 1, **{f"{p}b": 1000**i for i, p in enumerate("kmgt", 1)}} | {
     f"{p}ib": 1024**i for i, p in enumerate("kmgt", 1)
 }
+_EXACT_UNITS = ("TiB", "TB", "GiB", "GB", "MiB", "MB", "KiB", "kB", "B")
+"""The largest first."""
 _TIME_UNITS = {
     "ms": Fraction(1, 1000),
     **dict.fromkeys(("s", "sec", "second", "seconds"), Fraction(1)),
@@ -32,10 +35,13 @@ _TIME_HELP = "expected a number of seconds, or a time such as '5 s' (ms, s, min,
 
 
 def parse_size_bytes(value: object) -> int:
-    """Read ``67108864`` or ``"64 MiB"``; ValueError."""
+    """Read ``67108864`` or ``"64 MiB"``; ValueError.
+
+    From 1,000 on a part of a byte is dropped: ``"46.6 GiB"``, as sizes are shown to people, is no whole number.
+    """
     if isinstance(value, str):
         exact = _parse_quantity(value, {"": Fraction(1), **{unit: Fraction(n) for unit, n in _SIZE_UNITS.items()}})
-        value = int(exact) if exact is not None and exact.denominator == 1 else None
+        value = int(exact) if exact is not None and (exact.denominator == 1 or exact >= 1000) else None
     if type(value) is not int or not 0 <= value <= MAX_SIZE_BYTES:
         raise ValueError(_SIZE_HELP)
     return value
@@ -95,10 +101,11 @@ class CacheSize:
     """No bound of its own: what stays free on the disk."""
 
     def __str__(self) -> str:
+        """Write it so that it is read back as it was."""
         if self.n_bytes is not None:
             return format_size(self.n_bytes)
         if self.disk_fraction is not None:
-            return f"{100 * self.disk_fraction:g} %"
+            return f"{(Decimal(repr(self.disk_fraction)) * 100).normalize():f} %"
         return _AUTO if self.free_bytes is None else f"free {format_size(self.free_bytes)}"
 
 
@@ -133,12 +140,8 @@ class ByteRate:
     bytes_per_s: int | None = None
 
     def __str__(self) -> str:
-        """Write it in the largest unit that needs no fraction, so that it is read back as it was."""
-        if self.bytes_per_s is None:
-            return "none"
-        units = [("GB", 10**9), ("MiB", 2**20), ("MB", 10**6), ("kB", 1000), ("B", 1)]
-        unit, size = next((unit, size) for unit, size in units if self.bytes_per_s % size == 0)
-        return f"{self.bytes_per_s // size} {unit}/s"
+        """Write it so that it is read back as it was."""
+        return "none" if self.bytes_per_s is None else f"{format_size(self.bytes_per_s)}/s"
 
 
 def parse_rate(value: object) -> ByteRate:
@@ -214,13 +217,10 @@ def _check_ipv6(text: str) -> None:
 
 
 def format_size(n_bytes: int) -> str:
-    """Return ``64 MiB``: in the largest binary unit that gives at least 1, with one decimal where it isn't whole."""
-    value, unit = float(n_bytes), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if value == int(value) else f"{value:.1f} {unit}"
+    """Return ``50 GB``: in the largest unit that needs no fraction, so that it is read back as it was."""
+    sizes = ((unit, _SIZE_UNITS[unit.lower()]) for unit in _EXACT_UNITS)
+    unit, size = next(((unit, size) for unit, size in sizes if n_bytes and n_bytes % size == 0), ("B", 1))
+    return f"{n_bytes // size} {unit}"
 
 
 def format_duration(duration_s: float) -> str:
