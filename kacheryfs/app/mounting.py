@@ -21,6 +21,7 @@ from .serving import run_server
 
 if TYPE_CHECKING:
     from ..config import Settings
+    from ..core.quantities import Address
 
 
 END_TIMEOUT_S = 30.0
@@ -37,6 +38,8 @@ class MountRequest:
     """The log file of a mount in the background, or how to read the log of one that systemd runs."""
     is_served: bool = False
     """A process beside it answers peers."""
+    metrics: Address | None = None
+    """Where that process counts for Prometheus."""
 
 
 async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[str, str | None], None]) -> None:
@@ -51,7 +54,9 @@ async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[s
         open_parts(settings, request.peers, is_served=request.is_served) as parts,
         trio.open_nursery() as nursery,
     ):
-        url = await nursery.start(run_server, settings, request.mountpoint) if request.is_served else None
+        url = None
+        if request.is_served:
+            url = await nursery.start(run_server, settings, request.mountpoint, request.metrics)
         vfs = _make_vfs(settings, parts)
         vfs.collections.replace(collections)
         mounted = await nursery.start(run_mount, vfs, request.mountpoint, MountOptions(request.allow_other))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..config import Settings
+    from ..core.quantities import Address
     from ..store.cache import CacheStats
 
 log = logging.getLogger(__name__)
@@ -42,7 +43,11 @@ _LONG_RUN_S = 60.0
 
 
 async def run_server(
-    settings: Settings, mountpoint: str, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    settings: Settings,
+    mountpoint: str,
+    metrics: Address | None = None,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Keep a server running until cancelled; started, with its URL, once it answers.
 
@@ -50,7 +55,7 @@ async def run_server(
     """
     listeners = await open_listeners(settings.listen.host, settings.listen.port)
     try:
-        server = _Server(settings, mountpoint, [listener.socket.fileno() for listener in listeners])
+        server = _Server(settings, mountpoint, [listener.socket.fileno() for listener in listeners], metrics)
         await server.keep_running(lambda: task_status.started(url_of(listeners[0])))
     finally:
         for listener in listeners:
@@ -106,8 +111,9 @@ def _read_secrets(path: Path) -> list[Secret]:
 class _Server:
     """Runs the process, and runs it again."""
 
-    def __init__(self, settings: Settings, mountpoint: str, listen_fds: Sequence[int]) -> None:
+    def __init__(self, settings: Settings, mountpoint: str, listen_fds: Sequence[int], metrics: Address | None) -> None:
         self._arguments = ["serve", "--beside", mountpoint, "--listen-fds", ",".join(map(str, listen_fds))]
+        self._arguments += [] if metrics is None else ["--metrics", str(metrics)]
         self._listen_fds = listen_fds
         self._environment = absolute_environment(os.environ | settings.flags_as_variables())
         self._environment.pop("NOTIFY_SOCKET", None)  # it is the mount that systemd waits for

@@ -11,6 +11,11 @@ from .terminal import format_table, put, put_json
 
 _FLAGS = {
     "listen": "listen",
+    "upload_limit": "upload_limit",
+    "download_limit": "download_limit",
+    "max_connections": "max_connections",
+    "access": "access",
+    "cache_size": "cache_size",
     "read_timeout": "read_timeout",
     "require_manifest": "require_manifest",
     "offline": "offline",

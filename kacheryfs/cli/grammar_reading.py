@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from .grammar_serving import add_listen
+from .grammar_serving import add_server_flags
 
 if TYPE_CHECKING:
     from .commands import Commands
@@ -34,6 +34,7 @@ def _add_mount(commands: Commands) -> None:
         examples=[
             "kacheryfs mount ~/kachery --peer http://lab2.example:27180",
             "kacheryfs mount --serve --listen 0.0.0.0:27180 ~/kachery",
+            "kacheryfs mount --cache-size 200GB --download-limit 50MB/s ~/kachery",
             "kacheryfs mount --foreground -v ~/kachery",
         ],
     )
@@ -41,7 +42,10 @@ def _add_mount(commands: Commands) -> None:
     mount.add_argument("--foreground", action="store_true", help="stay; Ctrl-C unmounts")
     mount.add_argument("--allow-other", action="store_true", help="let other users read too (see fuse.conf)")
     mount.add_argument("--serve", action="store_true", help="answer peers, too, from a process beside the mount")
-    add_listen(mount)
+    add_server_flags(mount)
+    mount.add_argument(
+        "--cache-size", metavar="SIZE", help="the store's bound on disk: 200GB, 80%% of it, 'free 50GB', or auto"
+    )
     mount.add_argument("--ready-fd", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     add_engine_flags(mount)
 
@@ -143,6 +147,9 @@ def _add_info(commands: Commands) -> None:
 def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="URL", help="ask this peer too, this time")
     parser.add_argument("--read-timeout", metavar="S", help="seconds that a read waits while no peer can serve it")
+    parser.add_argument(
+        "--download-limit", metavar="RATE", help="what is received of files from all peers together, such as 20MB/s"
+    )
     parser.add_argument(
         "--require-manifest",
         action="store_true",

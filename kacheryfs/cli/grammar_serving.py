@@ -76,27 +76,34 @@ def _add_serve(commands: Commands) -> None:
         run="serving:serve",
         help="answer peers, in the foreground, until Ctrl-C or SIGTERM",
         about="Answer peers until SIGINT or SIGTERM; the URL that peers use is the first line printed.",
-        examples=["kacheryfs serve", "kacheryfs serve --listen 0.0.0.0:27180", "kacheryfs serve --metrics"],
+        examples=[
+            "kacheryfs serve",
+            "kacheryfs serve --listen 0.0.0.0:27180",
+            "kacheryfs serve --upload-limit 20MB/s --metrics",
+        ],
     )
-    add_listen(serve)
-    serve.add_argument(
-        "--metrics",
-        nargs="?",
-        const="127.0.0.1:27181",
-        metavar="HOST:PORT",
-        help="count for Prometheus, at http://HOST:PORT/metrics; without a value at 127.0.0.1:27181",
-    )
+    add_server_flags(serve)
     for hidden in ("--beside", "--listen-fds"):  # of a mount: the mountpoint, and the sockets that it made
         serve.add_argument(hidden, help=argparse.SUPPRESS)
     serve.add_argument("--ready-fd", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
-def add_listen(parser: argparse.ArgumentParser) -> None:
-    """Add where peers are answered."""
+def add_server_flags(parser: argparse.ArgumentParser) -> None:
+    """Add where peers are answered, who, and how much that may cost."""
     parser.add_argument(
         "--listen",
         metavar="HOST:PORT",
         help="default: 127.0.0.1 and the setting's port; port 0 picks a free one",
+    )
+    parser.add_argument("--access", metavar="WHO", help="who is answered: everybody, local, or secret")
+    parser.add_argument("--upload-limit", metavar="RATE", help="what is sent to all peers together, such as 20MB/s")
+    parser.add_argument("--max-connections", metavar="N", help="of peers, at once; half of them from one address")
+    parser.add_argument(
+        "--metrics",
+        nargs="?",
+        const="127.0.0.1:27181",
+        metavar="HOST:PORT",
+        help="count for Prometheus, at http://HOST:PORT/metrics; without a value at 127.0.0.1:27181",
     )
 
 

@@ -11,6 +11,7 @@ from .. import app
 from ..daemon import find_journal, run_in_background, tell_service_manager
 from ..errors import InputError, MountError
 from .configuration import settings_of
+from .metrics import parse_metrics
 from .readiness import telling
 from .terminal import put, say
 
@@ -19,17 +20,21 @@ if TYPE_CHECKING:
 
     from ..config import Settings
 
+SERVER_FLAGS = ("listen", "access", "upload_limit", "max_connections", "metrics")
+"""They are about ``--serve`` alone."""
 UMOUNT_TIMEOUT_S = 40.0
 """Longer than fusermount3 gets (``mount.mounts``), so that its own words arrive."""
 
 
 def mount(args: argparse.Namespace) -> int:
-    if args.listen is not None and not args.serve:
-        raise InputError("--listen says where --serve answers peers: give both, or none")
+    given = [flag for flag in SERVER_FLAGS if getattr(args, flag) is not None]
+    if given and not args.serve:
+        raise InputError(f"{_spell(given[0])} says how --serve answers peers: give both, or none")
     if args.foreground:
         return _mount_here(args)
     settings = settings_of(args)
-    app.peer_urls(settings, args.peer)  # a URL that is wrong is said to be so before anything starts
+    parse_metrics(args.metrics)
+    app.peer_urls(settings, args.peer)  # what is wrong is said to be so before anything starts
     mountpoint = _check_mountpoint(args.mountpoint)
     for line in _start(arguments_of(args, mountpoint), _log_path(settings, mountpoint)):
         put(line)
@@ -57,15 +62,18 @@ def arguments_of(args: argparse.Namespace, mountpoint: str) -> list[str]:
     arguments = ["mount", "--foreground", mountpoint]
     for url in args.peer:
         arguments += ["--peer", url]
-    if args.read_timeout is not None:
-        arguments += ["--read-timeout", args.read_timeout]
     if args.store is not None:
         arguments += ["--store", os.path.abspath(os.path.expanduser(args.store))]
-    if args.listen is not None:
-        arguments += ["--listen", args.listen]
+    for flag in ("read_timeout", "download_limit", "cache_size", *SERVER_FLAGS):
+        if getattr(args, flag) is not None:
+            arguments += [_spell(flag), getattr(args, flag)]
     flags = ("require_manifest", "offline", "allow_other", "serve")
-    arguments += [f"--{flag.replace('_', '-')}" for flag in flags if getattr(args, flag)]
+    arguments += [_spell(flag) for flag in flags if getattr(args, flag)]
     return arguments + ["-v"] * args.verbosity
+
+
+def _spell(flag: str) -> str:
+    return f"--{flag.replace('_', '-')}"
 
 
 def _log_path(settings: Settings, mountpoint: str) -> Path:
@@ -80,7 +88,8 @@ def _mount_here(args: argparse.Namespace) -> int:
     settings = settings_of(args)
     is_background = args.ready_fd is not None
     log = str(_log_path(settings, args.mountpoint)) if is_background else find_journal()
-    request = MountRequest(args.mountpoint, args.peer, args.allow_other, log, is_served=args.serve)
+    metrics = parse_metrics(args.metrics)
+    request = MountRequest(args.mountpoint, args.peer, args.allow_other, log, is_served=args.serve, metrics=metrics)
     with telling(args.ready_fd) as ready:
 
         def on_ready(mountpoint: str, server_url: str | None) -> None:

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from .. import app
-from ..core.quantities import Address, parse_address
 from ..daemon import tell_service_manager
-from ..errors import InputError
 from ..serve.counters import Counters
 from .configuration import settings_of
+from .metrics import parse_metrics
 from .readiness import telling
 from .servers import RunningServer, announce
 from .terminal import put, say
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..config import Settings
+    from ..core.quantities import Address
     from ..daemon import ReadyPipe
 
 _STDIN = 0
@@ -34,19 +34,13 @@ _NICENESS = 5
 
 def serve(args: argparse.Namespace) -> int:
     with telling(args.ready_fd) as ready:
+        metrics = parse_metrics(args.metrics)
         if args.beside is None:
-            trio.run(_serve, settings_of(args), _metrics_address(args.metrics))
+            trio.run(_serve, settings_of(args), metrics)
         else:
             fds = [int(fd) for fd in args.listen_fds.split(",")]
-            trio.run(_serve_beside, settings_of(args), args.beside, fds, ready)
+            trio.run(_serve_beside, settings_of(args), args.beside, fds, metrics, ready)
     return 0
-
-
-def _metrics_address(text: str | None) -> Address | None:
-    try:
-        return None if text is None else parse_address(text)
-    except ValueError as exc:
-        raise InputError(f"--metrics can't be {text!r}: {exc}") from exc
 
 
 async def _serve(settings: Settings, metrics: Address | None) -> None:
@@ -78,7 +72,9 @@ async def _start_metrics(nursery: trio.Nursery, settings: Settings, address: Add
     say(f"metrics at {server.url_of(listeners[0])}/metrics")
 
 
-async def _serve_beside(settings: Settings, mountpoint: str, fds: Sequence[int], ready: ReadyPipe) -> None:
+async def _serve_beside(
+    settings: Settings, mountpoint: str, fds: Sequence[int], metrics: Address | None, ready: ReadyPipe
+) -> None:
     """Serve on sockets of the mount's until our stdin ends, which is when the mount does."""
     from ..serve import server
 
@@ -87,8 +83,11 @@ async def _serve_beside(settings: Settings, mountpoint: str, fds: Sequence[int],
         logging.getLogger("kacheryfs.serve").setLevel(logging.WARNING)
     listeners = server.inherit_listeners(fds)
     running = RunningServer(server.url_of(listeners[0]), os.getpid(), str(settings.data_dir), mountpoint)
+    counters = Counters()
     async with trio.open_nursery() as nursery:
-        await nursery.start(_answer, settings, listeners, running, Counters())
+        await nursery.start(_answer, settings, listeners, running, counters)
+        if metrics is not None:
+            await _start_metrics(nursery, settings, metrics, counters)
         ready.tell_ready()
         await trio.lowlevel.wait_readable(_STDIN)
         nursery.cancel_scope.cancel()

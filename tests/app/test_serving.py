@@ -15,6 +15,7 @@ import trio
 from kacheryfs.app.serving import run_server
 from kacheryfs.cli.servers import RunningServer, find_servers
 from kacheryfs.config import Settings, load_settings
+from kacheryfs.core.quantities import Address
 from kacheryfs.daemon import BackgroundError
 from kacheryfs.errors import InputError, PeerUnreachableError
 from kacheryfs.peers.client import HttpPeer
@@ -64,6 +65,19 @@ async def test_it_answers_with_our_id_until_it_is_cancelled(settings: Settings) 
             await peer_id_of(url)
         await gone(server.pid)
     assert find_servers(settings.runtime_dir) == []
+
+
+async def test_it_counts_for_prometheus_where_it_is_told_to(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with trio.fail_after(BOUND_S):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_server, settings, "/mnt", Address("127.0.0.1", port))
+            async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
+                await stream.send_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                answer = b"".join([part async for part in stream])
+            assert b"kacheryfs_connections" in answer
+            nursery.cancel_scope.cancel()
 
 
 @pytest.mark.expects_warnings

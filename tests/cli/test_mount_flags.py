@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 
+import pytest
+
 from kacheryfs.cli import grammar_reading
 from kacheryfs.cli.commands import Commands
-from kacheryfs.cli.mounting import arguments_of
+from kacheryfs.cli.configuration import settings_of
+from kacheryfs.cli.mounting import arguments_of, mount
 from kacheryfs.cli.parser import parse
+from kacheryfs.errors import InputError
 
 VALUES = {
     "URL": "http://127.0.0.1:9",
@@ -17,6 +21,8 @@ VALUES = {
     "SIZE": "5GB",
     "RATE": "5MB/s",
     "FILE": "/file",
+    "WHO": "local",
+    "N": "10",
 }
 """By metavar."""
 OWN = {"--help", "--foreground", "--ready-fd", "--verbose"}
@@ -45,3 +51,27 @@ def test_every_flag_of_mount_reaches_the_process_that_mounts() -> None:
         passed.foreground = False
         passed.verbose_after = typed.verbose_after
         assert vars(passed) == vars(typed), flag
+
+
+@pytest.mark.parametrize("flag", ["--listen=127.0.0.1:0", "--access=local", "--upload-limit=5MB/s", "--metrics"])
+def test_what_is_about_the_server_is_refused_without_one(flag: str) -> None:
+    with pytest.raises(InputError, match=f"{flag.partition('=')[0]} says how --serve answers peers"):
+        mount(parse(["mount", "/m", flag]))
+
+
+@pytest.mark.parametrize(
+    ("command", "flag", "shown"),
+    [
+        (["serve"], "--upload-limit=20MB/s", "20 MB/s"),
+        (["serve"], "--max-connections=10", "10"),
+        (["serve"], "--access=local", "local"),
+        (["mount", "/m"], "--download-limit=50 MB/s", "50 MB/s"),
+        (["mount", "/m"], "--cache-size=80%", "80 %"),
+        (["mount", "/m", "--serve"], "--upload-limit=1.5MiB/s", "1536 KiB/s"),
+        (["get", "LINK"], "--download-limit=none", "none"),
+    ],
+)
+def test_a_limit_is_a_flag_where_it_matters(command: list[str], flag: str, shown: str) -> None:
+    rows = {row.name: row for row in settings_of(parse([*command, flag])).rows()}
+    row = rows[flag.partition("=")[0].removeprefix("--").replace("-", "_")]
+    assert (row.text, row.source) == (shown, "flag")
