@@ -13,18 +13,18 @@ from ..errors import MountError
 if TYPE_CHECKING:
     from ..config import Settings
 
-STATUS_TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0
 
 
 def find_mountpoint(settings: Settings) -> Path | None:
     """Return where a mount of these settings runs that answers; None for none."""
     for socket in list_sockets(settings.runtime_dir):
         try:
-            status = ask(socket, "status", timeout_s=STATUS_TIMEOUT_S)
+            told = ask(socket, "watch", timeout_s=TIMEOUT_S)  # without a look at the store
         except MountError:
             continue  # a socket that nobody answers at was left by a mount that was killed
-        if isinstance(status, Mapping) and isinstance(status.get("mountpoint"), str):
-            fields: Mapping[str, Any] = status
+        if isinstance(told, Mapping) and isinstance(told.get("mountpoint"), str):
+            fields: Mapping[str, Any] = told
             return Path(fields["mountpoint"])
     return None
 
