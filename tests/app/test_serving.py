@@ -17,7 +17,7 @@ from kacheryfs.cli.servers import RunningServer, find_servers
 from kacheryfs.config import Settings, load_settings
 from kacheryfs.core.quantities import Address
 from kacheryfs.daemon import BackgroundError
-from kacheryfs.errors import InputError, PeerUnreachableError
+from kacheryfs.errors import ListenError, PeerUnreachableError
 from kacheryfs.peers.client import HttpPeer
 from kacheryfs.peers.identity import keep_peer_id
 
@@ -107,7 +107,7 @@ async def test_a_port_in_use_is_told_before_anything_runs(settings: Settings, tm
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         taken_settings = load_settings({"listen": f"127.0.0.1:{port}"}, os.environ)
-        with pytest.RaisesGroup(pytest.RaisesExc(InputError, match="in use")):
+        with pytest.RaisesGroup(pytest.RaisesExc(ListenError, match="in use")):
             async with trio.open_nursery() as nursery:
                 await nursery.start(run_server, taken_settings, "/mnt")
     assert not settings.runtime_dir.exists()
