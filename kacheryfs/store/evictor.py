@@ -11,7 +11,6 @@ import contextlib
 import heapq
 import logging
 import os
-import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ from ..core.model import Binding, BlockRange, Sha1
 from ..errors import StoreError
 from .counting import disk_bytes
 from .folder import LOCK_TIMEOUT_S, StoreFolder, remove_empty_folders
-from .forks import guarded
+from .forks import Turn
 from .holding import IN_USE, take_alone
 from .index import Index, Row
 from .ledger import Ledger
@@ -57,7 +56,7 @@ class Evictor:
         self._index = index
         self._pins = pins
         self._ledger = ledger
-        self._lock = guarded(threading.RLock())
+        self._lock = Turn()
         self._heap: list[Victim] = []
         self._looked_at_s = float("-inf")
         self._barren_until_s = float("-inf")

@@ -2,7 +2,8 @@
 
 SQLite has locks of its own for the whole process (its allocator's, for one). A child that is forked while another
 thread holds one inherits it locked, with nobody to free it. So whoever uses SQLite here does so under a lock that was
-``guarded``, and a fork takes all of these first.
+``guarded``, and a fork takes all of these first. What may take seconds (a look at all files, eviction) has its own kind
+of lock, a ``Turn``: no fork waits for it, and a child has it free.
 """
 
 from __future__ import annotations
@@ -40,6 +41,30 @@ def guarded(lock: L) -> L:
     return lock
 
 
+class Turn:
+    """A lock, for one thread at a time again and again, that is free in a child, whoever had it when it was forked.
+
+    The child finds what it guards as it was then, maybe half done: for what is right, or made again, in any state.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        with _choosing:
+            _turns.add(self)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def start_anew(self) -> None:
+        self._lock = threading.RLock()
+
+
+_turns: WeakSet[Turn] = WeakSet()
+
+
 def _hold_all() -> None:
     with _choosing:
         locks = list(_guarded)
@@ -58,6 +83,8 @@ def _start_anew() -> None:
     _choosing = threading.Lock()
     _release_all()
     _held.clear()
+    for turn in list(_turns):
+        turn.start_anew()
 
 
 os.register_at_fork(before=_hold_all, after_in_parent=_release_all, after_in_child=_start_anew)

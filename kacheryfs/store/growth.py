@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from ..errors import StoreError
 from .evictor import Evictor
 from .folder import FULL
-from .forks import guarded
+from .forks import Turn
 from .ledger import now_ms
 from .space import HIGH, LOW, Room
 
@@ -54,7 +54,7 @@ class Growth:
         self._evictor = evictor
         self._count = count
         self._make_ready = make_ready
-        self._lock = guarded(threading.Lock())
+        self._lock = Turn()
         self._thread: threading.Thread | None = None
         self._pid = 0  # of the process that the thread runs in: a fork leaves it behind
         self._wakes = threading.Event()

@@ -62,3 +62,36 @@ def test_a_lock_that_is_gone_is_not_waited_for() -> None:
     guarded(threading.Lock()).acquire()
     forks._hold_all()
     forks._release_all()
+
+
+def test_a_fork_does_not_wait_for_who_evicts_and_its_child_can_evict() -> None:
+    program = """
+    import os, sys, tempfile, threading
+    from pathlib import Path
+    from kacheryfs.store import evictor, forks
+    from kacheryfs.store.blocks import Store
+
+    looking, go, look = threading.Event(), threading.Event(), evictor.look
+
+    def look_long(*arguments):
+        looking.set()
+        go.wait()
+        return look(*arguments)
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "store")
+        evictor.look = look_long
+        thread = threading.Thread(target=store.cache.evict)
+        thread.start()
+        looking.wait()
+        forks.WAIT_S = 3600  # as long as this it would wait
+        child = os.fork()
+        if not child:
+            evictor.look = look
+            os._exit(store.cache.evict())
+        go.set()
+        assert os.waitpid(child, 0)[1] == 0
+        thread.join()
+        store.close()
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=True, timeout=60, env={**os.environ})
