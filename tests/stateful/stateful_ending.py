@@ -44,6 +44,17 @@ def find_faults(folder: Path) -> list[str]:
     return [f"{log}:\n{text[-4000:]}" for log, text in logs.items() if any(fault in text for fault in _FAULTS)]
 
 
+def find_lost(taker: Taker, world: World) -> list[str]:
+    """Return what is pinned, was whole in the taker's store, and isn't read from there alone."""
+    whole = [link for link, held in taker.lab_pins.items() if held]
+    read = {link: taker.lab.try_run("cat", "--offline", link) for link in whole}
+    return [
+        f"{taker.lab.store}: {link} was pinned and whole, and isn't read without peers: {done.stderr.decode()}"
+        for link, done in read.items()
+        if done.stdout != world.original_of(link).read_bytes()
+    ]
+
+
 def find_wrong_blocks(lab: Lab, originals: Path) -> list[str]:
     """Hold what a store calls present against the originals; nobody has it open."""
     by_sha1 = {_sha1(path.read_bytes()): path for path in originals.rglob("*") if path.is_file()}

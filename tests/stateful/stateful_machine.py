@@ -1,7 +1,8 @@
 """The machine: readers read all the time while mounts, servers and caches are disturbed at random.
 
 What must hold, whatever it does: no wrong byte; no error but of a mount that is away; no reading longer than
-``MAX_READING_S``; no store over its bound; at the end every file is read whole from every mount, every process ends
+``MAX_READING_S``; no store over its bound; what is pinned and was whole is read without any peer, whatever was
+evicted; at the end every file is read whole from every mount, every process ends
 well, no log tells of a fault, and what the stores call present is what the originals have.
 """
 
@@ -13,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from stateful_ending import compare_whole, end_all, find_faults, find_wrong_blocks, identity
+from stateful_ending import compare_whole, end_all, find_faults, find_lost, find_wrong_blocks, identity
 from stateful_readers import RandomReader, Told
 from stateful_world import CACHE_BYTES, Origin, Taker, World, disk_bytes
 from system_labs import Running
@@ -57,6 +58,7 @@ class Machine:
             (1, self._verify),
             (3, self._pin_or_unpin),
             (4, self._evict),
+            (3, self._evict_pinned),
             (3, self._prefetch),
         ]
 
@@ -187,9 +189,12 @@ class Machine:
             self._run(taker, "unpin", link)
             taker.lab_pins.pop(link)
         else:
-            self._run(taker, "pin", link)
-            taker.lab_pins[link] = None
-            self._fetch(taker, link)
+            self._pin(taker, link)
+
+    def _pin(self, taker: Taker, link: str) -> None:
+        self._run(taker, "pin", link)
+        taker.lab_pins[link] = None
+        self._fetch(taker, link)
 
     def _small_link(self) -> str:
         """Return the link of a file that leaves room in the cache when it is pinned."""
@@ -199,6 +204,17 @@ class Machine:
         taker = self.chance.choice(self.world.takers)
         how = self.chance.choice((["clear"], ["evict", self.chance.choice(self.world.links)]))
         self._run(taker, "cache", *how)
+        self._check_kept(taker)
+
+    def _evict_pinned(self) -> None:
+        taker = self.chance.choice(self.world.takers)
+        if taker.lab_pins:
+            self._run(taker, "cache", "evict", *taker.lab_pins)
+            self._check_kept(taker)
+
+    def _check_kept(self, taker: Taker) -> None:
+        if lost := find_lost(taker, self.world):
+            self.fail("\n".join(lost))
 
     def _prefetch(self) -> None:
         self._fetch(self.chance.choice(self.world.takers), self._small_link())
@@ -220,10 +236,14 @@ class Machine:
                 self._check_told(told, taker)
         for taker in self.world.takers:
             compare_whole(taker, self.world.files)
+            if not any(taker.lab_pins.values()):
+                self._pin(taker, self._small_link())
         end_all(self.world)
         left = find_faults(self.folder)
+        for taker in self.world.takers:  # nobody has anything open now
+            self._run(taker, "cache", "evict", *taker.lab_pins)
         for taker in self.world.takers:
-            left += find_wrong_blocks(taker.lab, self.world.originals)
+            left += find_wrong_blocks(taker.lab, self.world.originals) + find_lost(taker, self.world)
             for link, held in taker.lab_pins.items():
                 if held and identity(taker.lab, self.world.original_of(link)) != held:
                     left.append(f"{taker.lab.store}: {link} was pinned, and evicted all the same")
