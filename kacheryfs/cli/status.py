@@ -32,6 +32,8 @@ def status(args: argparse.Namespace) -> int:
         return 0
     for mount in found["mounts"]:
         _put_mount(mount)
+        if _has_own_cache(mount, found["store"]):
+            _put_store({**mount["store"], "cache": mount["cache"]}, "  ")
     for mountpoint in found["dead_mounts"]:
         put(f"mount  {mountpoint}  DEAD: `kacheryfs umount` removes it")
     for mountpoint in found["silent_mounts"]:
@@ -155,13 +157,20 @@ def _wait_words(wait: Json) -> str:
     return f"{span} {since}: {'; '.join(wait['for'])}"
 
 
-def _put_store(store: Json) -> None:
+def _has_own_cache(mount: Json, store: Json) -> bool:
+    """Tell a mount with another store, or another bound on the same, from one that ``store`` tells of."""
+    if mount["store"]["path"] != store["path"]:
+        return True
+    return bool(mount["cache"] and store["cache"] and mount["cache"]["limit_bytes"] != store["cache"]["limit_bytes"])
+
+
+def _put_store(store: Json, indent: str = "") -> None:
     state = "" if store["is_writable"] else ", READ-ONLY"
     free = f", {format_bytes(store['free_bytes'])} free on its disk" if store["free_bytes"] is not None else ""
     files = f"{format_count(store['n_files'], 'file')} ({store['n_complete']:,} complete)"
-    put(f"store  {store['path']}  {files}, {format_bytes(store['present_bytes'])} present{free}{state}")
+    put(f"{indent}store  {store['path']}  {files}, {format_bytes(store['present_bytes'])} present{free}{state}")
     if store["cache"]:
-        put(f"  {_cache_words(store['cache'])}")
+        put(f"{indent}  {_cache_words(store['cache'])}")
 
 
 def _cache_words(cache: Json) -> str:

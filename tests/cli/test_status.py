@@ -29,3 +29,36 @@ def test_a_mounts_own_store_is_not_looked_at_again(
     is_its_own = store == "store"
     assert shown == ({**told, "cache": {"limit_bytes": 5}} if is_its_own else {})
     assert bool(looked) is not is_its_own
+
+
+def told_of(path: Path, limit_bytes: int, used_bytes: int) -> dict[str, Any]:
+    """Return a store and its cache as a mount or a look tells of them."""
+    store = {"path": str(path), "is_writable": True, "n_files": 1, "n_complete": 0, "present_bytes": 0}
+    cache = {"limit_bytes": limit_bytes, "used_bytes": used_bytes, "pinned_bytes": 0, "evicted_bytes": 0}
+    return {"store": {**store, "free_bytes": None}, "cache": cache}
+
+
+def test_a_mount_with_another_store_or_bound_has_its_cache_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KACHERYFS_DIR", str(tmp_path))
+    own, other = tmp_path / "store", tmp_path / "other"
+    told = [told_of(own, 50_000_000, 1_000_000), told_of(own, 30_000_000, 2_000_000), told_of(other, 7_000_000, 3)]
+    rest = {"pid": 1, "log": None, "is_offline": False, "peers": [], "collections": {}, "files": []}
+    rest |= {"waits": [], "n_waits": 0, "received_bytes": 0, "wasted_bytes": 0, "waited": {"longest_s": 0.0}}
+    rest |= {"reads": {"from_network": {"n_reads": 0, "n_bytes": 0}}}
+    mounts = [RunningMount(tmp_path, {"mountpoint": f"/m{n}", **rest, **about}) for n, about in enumerate(told)]
+    monkeypatch.setattr(status, "find_mounts", lambda _: mounts)
+    assert main(["status"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith(("mo", "st", "ta"))]
+    assert [line.split(" 1 file")[0] for line in lines] == [
+        "mount  /m0  pid 1  log on its terminal",
+        "mount  /m1  pid 1  log on its terminal",
+        f"  store  {own} ",
+        "    takes 2.00 MB of at most 30.0 MB",
+        "mount  /m2  pid 1  log on its terminal",
+        f"  store  {other} ",
+        "    takes 3 B of at most 7.00 MB",
+        f"store  {own} ",
+        "  takes 1.00 MB of at most 50.0 MB",
+    ]
