@@ -47,6 +47,8 @@ class FsspecTarget:
         self._root = str(root).rstrip("/")
         protocol = self._fs.protocol
         self._is_bucket = not BUCKETS.isdisjoint([protocol] if isinstance(protocol, str) else protocol)
+        if self._is_bucket and not self._root.partition("/")[0]:
+            raise InputError(f"{self._shown} names no bucket: {scheme}://BUCKET/PREFIX")
 
     @property
     def place(self) -> str:

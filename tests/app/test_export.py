@@ -233,6 +233,13 @@ def test_an_unknown_file_system_is_bad_input() -> None:
         FsspecTarget("nonsense://x/y")
 
 
+@pytest.mark.parametrize("url", ["s3://", "s3:///kachery"])
+def test_a_url_without_a_bucket_is_bad_input(url: str) -> None:
+    pytest.importorskip("s3fs")
+    with pytest.raises(InputError, match="names no bucket: s3://BUCKET/PREFIX"):
+        FsspecTarget(url)
+
+
 def test_what_a_file_system_raises_becomes_one_line(tmp_path: Path) -> None:
     (tmp_path / "sha1").write_bytes(b"a file in the place of a folder")
     target = FsspecTarget(f"local://{tmp_path}")
