@@ -91,9 +91,9 @@ class Prefetch:
             unstored = flight.landed
             flight.leave()
             if unstored is not None:
+                why = self._file.retired or self._file.stored.trouble.reason
                 raise StoreError(
-                    f"sha1 {self._file.proof.sha1.short}: the store can't keep block {flight.block}: the disk or the "
-                    "cache is full"
+                    f"sha1 {self._file.proof.sha1.short}: the store can't keep block {flight.block}: {why}"
                 )
             self._n_present += self._file.layout.block_size(flight.block)
             self._on_progress(self._n_present)

@@ -39,6 +39,7 @@ class StoredFile:
         release: Callable[[StoredFile], None],
     ) -> None:
         self._folder = folder
+        self.trouble = folder.trouble
         self._index = index
         self._parts = parts
         self._growth = growth
@@ -105,7 +106,7 @@ class StoredFile:
         return self._parts.has_group(self.proof, block)
 
     def _take_back(self, backing: Backing, block: int) -> None:
-        with self._folder.trouble.reported():
+        with self.trouble.reported():
             backing.mark_bad(block)
             if backing.is_complete:
                 self._backer.leave_complete(backing)
@@ -136,10 +137,10 @@ class StoredFile:
         missing = [] if self.is_dropped else [block for block in blocks if not self.check(block.index)]
         if not missing:
             return not self.is_dropped
-        with self._folder.trouble.reported():
+        with self.trouble.reported():
             cost = sum(disk_cost(self.layout, block.index) for block in missing)
             self._growth.write(cost + self._file_cost(), lambda grant: self._put_runs(missing, cost, grant))
-            self._folder.trouble.clear()
+            self.trouble.clear()
             return True
         return False
 
@@ -200,7 +201,7 @@ class StoredFile:
 
     def _prove_held(self, backing: Backing) -> bool:
         is_right = False
-        with self._folder.trouble.reported():
+        with self.trouble.reported():
             backing.sync()
             is_right = self._is_right_again(backing)
         if not backing.is_full():
@@ -223,7 +224,7 @@ class StoredFile:
     def _prove_empty(self, backing: Backing) -> bool:
         if self.binding.sha1 != Sha1.of(b""):
             return self._refute(backing, Sha1.of(b""))
-        with self._folder.trouble.reported():
+        with self.trouble.reported():
             self._backer.write_complete(b"")
         self._backer.promote(backing)
         return self.is_proven
@@ -266,7 +267,7 @@ class StoredFile:
         """
         if self.binding.manifest is None or self.is_dropped:
             return
-        with self._folder.trouble.reported(), self._growth.taking(self._file_cost()):
+        with self.trouble.reported(), self._growth.taking(self._file_cost()):
             self._backer.make_writable().note_wanted(blocks, now_ms())
             self._enter()
 

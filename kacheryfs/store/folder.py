@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import secrets
@@ -14,14 +13,13 @@ from ..core.model import Binding
 from ..errors import StoreError
 from .locks import Locks
 from .places import Places, partial_name
-from .trouble import Trouble
+from .trouble import FULL, Trouble
 
 VERSION = "kacheryfs-store 2\n"
 _OLDER = frozenset({"kacheryfs-store 1\n"})
 """What is migrated: version 1 has presence files without heat, which are brought to their size when they are opened."""
 LOCK_TIMEOUT_S = 5.0
 """The lock of a file is held for a few renames; a holder that takes longer is stopped, and then memory must do."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NOT_STRANGE = frozenset(
     {"lost+found", "tmp", "lock", "usage", "pins", "partial", "manifest"}
     | {"index.sqlite", "index.sqlite-wal", "index.sqlite-shm"}
@@ -46,10 +44,10 @@ class StoreFolder:
             self.prepare()
             self._remove_leftovers()
         except OSError as exc:
-            reason = exc.strerror or str(exc)
             if not root.is_dir() and exc.errno not in FULL:
+                reason = exc.strerror or str(exc)
                 raise StoreError(f"store {root}: can't be made: {reason}; name another folder with --store") from exc
-            self.trouble.report(reason)
+            self.trouble.report(exc)
 
     def make_ready(self) -> None:
         """Prepare the folder where it isn't: it could not be written so far, or somebody removed it."""

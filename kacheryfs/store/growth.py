@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from ..errors import StoreError
 from .evictor import Evictor
-from .folder import FULL
 from .forks import Turn
 from .ledger import now_ms
 from .space import HIGH, LOW, Room
+from .trouble import FULL
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class Growth:
             self._make_ready()
             is_taken = self._take(n_bytes)
         if not is_taken:
-            raise StoreError("the disk is nearly full, or the cache is, of what is pinned or in use")
+            raise StoreError(self._room.words_of_refusal(n_bytes))
         grant = Grant(n_bytes, n_bytes)
         try:
             yield grant

@@ -114,6 +114,12 @@ class Room:
         self.is_filling = self.ledger.seen_bytes > HIGH * usable_bytes
         return is_taken
 
+    def words_of_refusal(self, n_bytes: int) -> str:
+        """Tell why so much can't be taken now, and what helps. OSError."""
+        if self.free.left_bytes() < n_bytes:
+            return "the disk is nearly full; free it, or name another with --store"
+        return "the cache is full of what is pinned or in use; set cache_size higher, or unpin something"
+
     def settle(self, taken_bytes: int, written_bytes: int) -> None:
         self.ledger.settle(taken_bytes, written_bytes)
 

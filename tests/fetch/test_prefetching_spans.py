@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 
 import pytest
@@ -93,7 +95,21 @@ async def test_rare_blocks_go_first(jumping_clock, start):
 async def test_a_store_that_can_keep_nothing_is_an_error(jumping_clock, start):
     async with start(FakePeer([FILE]), min_free_fraction=1.0) as engine:
         located = await engine.locate(linked(FILE))
-        with pytest.raises(StoreError, match="full"):
+        with pytest.raises(StoreError, match="can't keep block 0: the disk is nearly full; free it"):
+            await engine.prefetch(located, WHOLE)
+        await assert_settled(engine)
+
+
+@pytest.mark.expects_warnings
+async def test_why_a_store_can_keep_nothing_is_said(jumping_clock, start, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    async with start(FakePeer([FILE])) as engine:
+        located = await engine.locate(linked(FILE))
+        monkeypatch.setattr(os, "pwritev", refuse)
+        monkeypatch.setattr(os, "pwrite", refuse)
+        with pytest.raises(StoreError, match="can't keep block 0: Read-only file system; name another with --store"):
             await engine.prefetch(located, WHOLE)
         await assert_settled(engine)
 

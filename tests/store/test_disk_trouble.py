@@ -82,7 +82,8 @@ def test_a_disk_full_of_what_is_pinned_costs_one_warning_and_recovers(
     kept = [file.put(content.verified(index)) for index in range(32)]
     assert 1 <= sum(kept) <= 8
     assert not kept[-1]
-    assert len(warnings_of(caplog)) == 1
+    (warning,) = warnings_of(caplog)
+    assert "the disk is nearly full; free it" in warning or "free its disk" in warning
     for index in range(32):
         assert file.is_checked(index) == kept[index]
         if kept[index]:
@@ -94,6 +95,19 @@ def test_a_disk_full_of_what_is_pinned_costs_one_warning_and_recovers(
     assert file.is_checked(31)
     file.close()
     store.close()
+
+
+@pytest.mark.expects_warnings
+def test_a_cache_full_of_what_is_pinned_says_so(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    content = make_content(32 * BLOCK_BYTES)
+    with closing(Store(root, min_free_fraction=0, cache_size=CacheSize(n_bytes=4 * MIB))) as store:
+        store.pins.pin("a link", [content.sha1])
+        with closing(store.open(content.proof())) as file:
+            kept = [file.put(content.verified(index)) for index in range(32)]
+        assert not all(kept)
+    (warning,) = warnings_of(caplog)
+    assert "the cache is full of what is pinned or in use; set cache_size higher" in warning
+    assert "disk" not in warning.partition("kept for now")[2]
 
 
 @pytest.mark.expects_warnings
@@ -264,6 +278,7 @@ def test_a_write_that_the_disk_refuses_leaves_the_block_missing(
     assert len(warnings_of(caplog)) == 1
     assert str(root) in warnings_of(caplog)[0]
     assert os.strerror(number) in warnings_of(caplog)[0]
+    assert ("free its disk" in warnings_of(caplog)[0]) == (number in (errno.ENOSPC, errno.EDQUOT))
     assert file.put(content.verified(1))
     assert read(file, 0, 2 * BLOCK_BYTES) == content.data[: 2 * BLOCK_BYTES]
     file.close()
@@ -403,11 +418,11 @@ def test_trouble_is_told_once_and_again_only_after_a_while(tmp_path: Path, caplo
     now = 0.0
     trouble = Trouble(tmp_path, lambda: now)
     for _ in range(3):
-        trouble.report("the disk is nearly full")
+        trouble.report(StoreError("the disk is nearly full"))
     trouble.clear()
-    trouble.report("the disk is nearly full")
+    trouble.report(StoreError("the disk is nearly full"))
     assert len(warnings_of(caplog)) == 1, "blocks that just fit between others are no news"
     trouble.clear()
     now = 100.0
-    trouble.report("the disk is nearly full")
+    trouble.report(StoreError("the disk is nearly full"))
     assert len(warnings_of(caplog)) == 2
