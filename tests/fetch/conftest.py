@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from pathlib import Path
 
 import pytest
@@ -41,9 +41,10 @@ def start(tmp_path: Path) -> OpenEngine:
     async def opened(*peers: Peer, folder: str = "bob", min_free_fraction: float = 0.0, **limits: object):  # type: ignore[no-untyped-def]
         store = Store(tmp_path / folder / "store", min_free_fraction=min_free_fraction)
         catalog = Catalog(tmp_path / folder / "data")
-        async with open_engine(store, catalog, EngineLimits(**limits)) as engine:  # type: ignore[arg-type]
-            for peer in peers:
-                engine.add_peer(peer)
-            yield engine
+        with closing(store), closing(catalog):
+            async with open_engine(store, catalog, EngineLimits(**limits)) as engine:  # type: ignore[arg-type]
+                for peer in peers:
+                    engine.add_peer(peer)
+                yield engine
 
     return opened

@@ -236,9 +236,10 @@ async def test_a_file_that_nobody_reads_any_more_is_closed_after_a_while(jumping
 async def test_what_is_read_is_noted_in_the_store_and_what_it_costs_to_fetch(jumping_clock, start):
     async with start(Slow(FakePeer([FILE]), rate_bytes_per_s=1e6)) as engine:
         located = await engine.locate(linked(FILE))
-        noted = []
-        located.file.stored.note_use = noted.append
         reader = located.open()
+        await reader.read(0, 3 * BLOCK_BYTES)
+        noted = []
+        located.file.stored.note_use = noted.append  # from now on: nothing is put any more
         for offset in range(0, 3 * BLOCK_BYTES, BLOCK_BYTES // 2):
             await reader.read(offset, BLOCK_BYTES // 2)
         assert [blocks.start for blocks in noted] == [0, 1, 2]
