@@ -126,7 +126,7 @@ def _add_cache_evict(actions: Commands) -> None:
         has_json=True,
     )
     evict.add_argument("targets", nargs="*", metavar="LINK|PATH", help=f"only of this: {_TARGET}")
-    evict.add_argument("--bytes", metavar="SIZE", help="so much and no more, for example 10GB")
+    evict.add_argument("--bytes", metavar="SIZE", help="about so much, by pieces of up to 16 MiB, for example 10GB")
     add_engine_flags(evict)
 
 
