@@ -75,7 +75,10 @@ def evict(args: argparse.Namespace) -> int:
         listing = trio.run(_list, settings, find_targets(args.targets, settings, args.peer))
     with app.store_of(settings) as store:
         freed_bytes = store.cache.evict(listing.sha1s if args.targets else None, n_bytes)
-        _report_freed(freed_bytes, store.cache.stats(), is_json=args.json)
+        is_enough = n_bytes is not None and freed_bytes >= n_bytes
+        kept = set() if is_enough else store.cache.find_in_use()
+        n_kept = len(kept & set(listing.sha1s) if args.targets else kept)
+        _report_freed(freed_bytes, n_kept, store.cache.stats(), is_json=args.json)
         n_pinned = sum(map(store.pins.is_pinned, listing.sha1s))
     if n_pinned and not args.json:
         say(f"{format_count(n_pinned, 'pinned file')} kept; kacheryfs unpin lets go")
@@ -97,15 +100,19 @@ def _parse_bytes(text: str) -> int:
 
 def clear(args: argparse.Namespace) -> int:
     with app.store_of(settings_of(args)) as store:
-        _report_freed(store.cache.clear(), store.cache.stats(), is_json=args.json)
+        freed_bytes = store.cache.clear()
+        _report_freed(freed_bytes, len(store.cache.find_in_use()), store.cache.stats(), is_json=args.json)
     return 0
 
 
-def _report_freed(freed_bytes: int, stats: CacheStats, *, is_json: bool) -> None:
+def _report_freed(freed_bytes: int, n_in_use: int, stats: CacheStats, *, is_json: bool) -> None:
+    """Tell also of the files that somebody has open: of these little or nothing was given back."""
     if is_json:
-        put_json({"freed_bytes": freed_bytes, **asdict(stats)})
+        put_json({"freed_bytes": freed_bytes, "n_in_use": n_in_use, **asdict(stats)})
         return
     say(f"{format_bytes(freed_bytes)} given back, {format_bytes(stats.used_bytes)} still used")
+    if n_in_use:
+        say(f"{format_count(n_in_use, 'file')} in use kept; files are in use up to 30 s after they were closed")
 
 
 def stats(args: argparse.Namespace) -> int:

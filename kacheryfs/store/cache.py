@@ -16,6 +16,7 @@ from .index import Index
 from .pins import Pins
 from .places import DATA, PRESENT
 from .space import Room
+from .victims import find_open
 
 _CLEAR_AGE_S = 60.0
 
@@ -98,6 +99,11 @@ class Cache:
         """Give back all that is neither pinned nor open, manifests too; return the bytes freed. StoreError."""
         with self._translated():
             return self.evict() + self._counting.remove_orphan_parts(min_age_s=_CLEAR_AGE_S)
+
+    def find_in_use(self) -> set[Sha1]:
+        """Return which files that aren't pinned somebody has open: eviction keeps them, or parts. StoreError."""
+        with self._translated():
+            return {sha1 for sha1 in find_open(self._folder.places) if not self._pins.is_pinned(sha1)}
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

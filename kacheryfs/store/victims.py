@@ -113,6 +113,20 @@ def _look_at_complete(path: Path, places: Places, proven: dict[Sha1, Row], view:
         view.victims.extend(_victims_of(row, heats, disk_bytes, is_open=is_open, is_complete=True))
 
 
+def find_open(places: Places) -> set[Sha1]:
+    """Return which files that have anything here somebody has open."""
+    partials = [(parse_partial_name(path.name), path / DATA) for path in list_files(places.partials, 1)]
+    found = {binding.sha1 for binding, path in partials if binding is not None and _is_open(path)}
+    return found | {Sha1.from_hex(path.name) for path in list_files(places.completes, 3) if _is_open(path)}
+
+
+def _is_open(path: Path) -> bool:
+    with contextlib.suppress(OSError):  # gone, or nothing of it was ever here
+        disk_bytes, is_open = _look_at_data(path)
+        return is_open and disk_bytes > 0
+    return False
+
+
 def is_divisible(binding: Binding | None) -> bool:
     """Return whether parts of a file may go: where its name alone tells how it is cut into blocks."""
     return binding is not None and isinstance(binding.manifest, Blake3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,18 @@ def test_a_pinned_file_stays_and_that_is_said(home: Path, capsys: pytest.Capture
     assert told(capsys, "cache", "list")[0]["present_bytes"] == 2 * BLOCK_BYTES
     assert main(["unpin", link]) == 0
     assert told(capsys, "cache", "clear")["freed_bytes"] >= 2 * BLOCK_BYTES
+    assert told(capsys, "cache", "list") == []
+
+
+def test_a_file_in_use_stays_and_that_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    link = put_half(home)
+    hashed = hash_bytes(DATA)
+    assert hashed.root is not None
+    with closing(Store(home / "home" / "store")) as store, closing(store.open(GroupedProof(hashed.root))):
+        assert told(capsys, "cache", "clear")["n_in_use"] == 1
+        assert main(["cache", "clear"]) == 0
+        assert "1 file in use kept; files are in use up to 30 s after" in capsys.readouterr().err
+    assert told(capsys, "cache", "evict", link)["n_in_use"] == 0
     assert told(capsys, "cache", "list") == []
 
 
