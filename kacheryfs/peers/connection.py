@@ -49,6 +49,7 @@ class Connection:
         self._transport = transport
         self._address = address
         self._secret = secret
+        self.has_secret = secret is not None
         self._stats = stats
         self.is_reused = False  # it answered before, so the peer may have closed it since
         self._scratch = memoryview(bytearray(_RECEIVE_BYTES))

@@ -29,7 +29,8 @@ class Exchanges:
         exchange = await self._ask(request)
         try:
             if exchange.head.status >= 300:
-                refuse(exchange.head, await self._error_body(exchange), what)
+                body = await self._error_body(exchange)
+                refuse(exchange.head, body, what, has_secret=exchange.connection.has_secret)
         except BaseException:
             self.finish(exchange)
             raise

@@ -108,13 +108,15 @@ def _says_close(response: h11.Response) -> bool:
     return b"close" in b",".join(_all(response, b"connection")).lower()
 
 
-def refuse(head: Head, body: bytes, what: str) -> NoReturn:
-    """Raise what a status other than success means for ``what`` was asked."""
+def refuse(head: Head, body: bytes, what: str, *, has_secret: bool) -> NoReturn:
+    """Raise what a status other than success means for ``what`` was asked, with a secret or without one."""
     said = _error_text(body)
     if head.status == 404:
         raise PeerLacksError(f"it does not have {what}{said}")
     if head.status == 410:
         raise PeerLacksError(f"its {what} was changed since it was shared{said}")
+    if head.status == 401 and has_secret:  # the peer itself tells all strangers the same
+        raise PeerForbidsError(f"it answers 401 to the secret that is kept for it{said}")
     if head.status == 401 or (head.status == 403 and said):
         raise PeerForbidsError(f"it answers {head.status}{said}")
     if head.status == 403:  # so a bucket answers, where nobody may list it, for a key that it hasn't

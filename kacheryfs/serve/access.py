@@ -10,10 +10,9 @@ from .networks import is_local, own_networks
 from .routes import Refusal
 
 NOT_LOCAL = Refusal(403, "this peer answers only its own network", must_close=True)
-NO_SECRET = Refusal(
-    401, "this peer answers who knows its secret: kacheryfs peer add URL --secret-file FILE", must_close=True
-)
-"""Closed, so that a guess costs a connection, and who is told the secret meanwhile comes anew."""
+NO_SECRET = Refusal(401, "this peer wants its secret: kacheryfs peer add URL --secret-file FILE", must_close=True)
+"""Of 80 characters at most: who asks shows no more. Closed, so that a guess costs a connection, and who is told
+the secret meanwhile comes anew."""
 
 
 class Access(Protocol):

@@ -62,8 +62,9 @@ async def test_a_peer_that_wants_a_secret_says_so_until_it_is_told_one(tmp_path:
         for wrong in (None, OTHER):
             if wrong is not None:
                 kept.keep(url, wrong)
-            with pytest.raises(PeerForbidsError, match="--secret-file") as caught:
+            with pytest.raises(PeerForbidsError, match="--secret-file FILE") as caught:
                 await peer.have([FILE.sha1])
+            assert ("to the secret that is kept for it" in str(caught.value)) == (wrong is not None)
             assert OTHER.token not in str(caught.value)
         kept.keep(url, SECRET)
         assert await peer.have([FILE.sha1]) == [True]
