@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from .. import app
+from ..errors import StoreError
 from ..mount.mountpoint import Health, probe
 from ..mount.mounts import list_mounts
 from .configuration import settings_of
@@ -29,7 +30,14 @@ def status(args: argparse.Namespace) -> int:
     found = _find(settings_of(args))
     if args.json:
         put_json(found)
-        return 0
+    else:
+        _put(found)
+    if found["store_error"] is not None:  # the rest was told all the same
+        raise StoreError(found["store_error"])
+    return 0
+
+
+def _put(found: Json) -> None:
     for mount in found["mounts"]:
         _put_mount(mount)
         if _has_own_cache(mount, found["store"]):
@@ -42,35 +50,40 @@ def status(args: argparse.Namespace) -> int:
         put(f"serve  {server['url']}  pid {server['pid']}{_beside(server['mountpoint'])}")
     if not found["mounts"]:
         _put_peers(found["peers"])
-    _put_store(found["store"])
+    if found["store"] is not None:
+        _put_store(found["store"])
     if not found["mounts"] and not found["servers"]:
         say("nothing runs: `kacheryfs mount MOUNTPOINT` mounts, `kacheryfs serve` answers peers")
-    return 0
 
 
 def _find(settings: Settings) -> Json:
     mounts = [mount.status for mount in find_mounts(settings)]
     servers = find_servers(settings.runtime_dir)
     others = _probe_others([mount["mountpoint"] for mount in mounts])
+    store, store_error = _look_at_store(mounts, settings)
     return {
         "mounts": mounts,
         "dead_mounts": [mountpoint for mountpoint, health in others.items() if health is Health.DEAD],
         "silent_mounts": [mountpoint for mountpoint, health in others.items() if health is Health.SILENT],
         "servers": [asdict(server) for server in servers],
         "peers": [peer for mount in mounts for peer in mount["peers"]] or app.probe_peers(settings),
-        "store": _look_at_store(mounts, settings),
+        "store": store,
+        "store_error": store_error,
     }
 
 
-def _look_at_store(mounts: list[Json], settings: Settings) -> Json:
-    """Return what a running mount told of this store, with the bound that it goes by; else look.
+def _look_at_store(mounts: list[Json], settings: Settings) -> tuple[Json | None, str | None]:
+    """Return what a running mount told of this store, with the bound that it goes by; else look, or tell why not.
 
     To look at 10,000 files again would take a second or more.
     """
     for mount in mounts:
         if mount["store"]["path"] == str(settings.store_dir):
-            return {**mount["store"], "cache": mount["cache"]}
-    return app.look_at_store(settings)
+            return {**mount["store"], "cache": mount["cache"]}, None
+    try:
+        return app.look_at_store(settings), None
+    except StoreError as exc:  # made by a newer kacheryfs, for one
+        return None, str(exc)
 
 
 def _probe_others(answered: list[str]) -> dict[str, Health]:
@@ -157,9 +170,9 @@ def _wait_words(wait: Json) -> str:
     return f"{span} {since}: {'; '.join(wait['for'])}"
 
 
-def _has_own_cache(mount: Json, store: Json) -> bool:
+def _has_own_cache(mount: Json, store: Json | None) -> bool:
     """Tell a mount with another store, or another bound on the same, from one that ``store`` tells of."""
-    if mount["store"]["path"] != store["path"]:
+    if store is None or mount["store"]["path"] != store["path"]:
         return True
     return bool(mount["cache"] and store["cache"] and mount["cache"]["limit_bytes"] != store["cache"]["limit_bytes"])
 

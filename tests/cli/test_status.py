@@ -11,6 +11,7 @@ import pytest
 from kacheryfs import app
 from kacheryfs.cli import main, status
 from kacheryfs.cli.mounts import RunningMount
+from kacheryfs.cli.servers import RunningServer
 from kacheryfs.config import Settings
 
 
@@ -62,3 +63,18 @@ def test_a_mount_with_another_store_or_bound_has_its_cache_shown(
         f"store  {own} ",
         "  takes 1.00 MB of at most 50.0 MB",
     ]
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+def test_what_runs_is_told_where_the_store_is_of_a_newer_version(
+    flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KACHERYFS_DIR", str(tmp_path))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "VERSION").write_text("kacheryfs-store 9\n")
+    monkeypatch.setattr(status, "find_servers", lambda _: [RunningServer("http://here:1", 5, "")])
+    assert main(["status", *flags]) == 6
+    told = capsys.readouterr()
+    assert "http://here:1" in told.out
+    assert "its version is 'kacheryfs-store 9'" in told.err
+    assert not flags or json.loads(told.out)["store"] is None
