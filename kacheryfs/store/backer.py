@@ -11,7 +11,7 @@ from ..core.model import BLOCK_BYTES, Binding, Layout
 from .backing import Backing
 from .folder import LOCK_TIMEOUT_S, StoreFolder, lock_name
 from .index import Index, Row
-from .partial import find_partial, make_partial, remove_partial
+from .partial import find_partial, is_removed, make_partial, remove_partial
 from .promotion import demote, find_complete, find_own_complete, is_at, promote
 
 
@@ -75,7 +75,7 @@ class Backer:
     def make_writable(self) -> Backing:
         """Return a backing that takes blocks, or has them all; OSError where neither can be."""
         backing = self.backing
-        if backing.is_writable and not backing.is_cut():
+        if backing.is_writable and not (backing.is_cut() or self._is_removed(backing)):
             return backing
         if backing.is_complete:
             if backing.is_full():
@@ -85,6 +85,14 @@ class Backer:
             if self.backing is backing or not self.backing.is_writable:
                 self._replace(self._find(is_held=True) or make_partial(self._folder, self._binding, self._layout))
             return self.backing
+
+    def is_on_disk(self) -> bool:
+        """Return whether a data file is open that wasn't removed."""
+        backing = self.backing
+        return backing.fd >= 0 and not self._is_removed(backing)
+
+    def _is_removed(self, backing: Backing) -> bool:
+        return is_removed(self._folder, self._binding, backing.fd)
 
     def leave_complete(self, backing: Backing) -> None:
         """Stop using a complete file that isn't what the manifest says.

@@ -49,7 +49,7 @@ class StoredFile:
         self.layout = proof.layout
         self.binding = binding_of(proof)
         self._backer = Backer(folder, index, self.binding, self.layout)
-        self._is_entered = False
+        self._entered_fd = -1
         self._uses = Uses()
         self.refetch_s_per_mib = 0.0
         """What it costs to fetch blocks of this file again: what is dear is kept longer. The engine's."""
@@ -149,7 +149,7 @@ class StoredFile:
 
     def _file_cost(self) -> int:
         """Return what has to be made beside the blocks where nothing of the file is on disk yet."""
-        if self._backer.backing.fd >= 0:
+        if self._backer.is_on_disk():
             return 0
         return FILE_BYTES + Presence.disk_bytes(self.layout.n_blocks)
 
@@ -168,9 +168,9 @@ class StoredFile:
         return n_new
 
     def _enter(self) -> None:
-        if not self._is_entered:
+        if self._entered_fd != self.fd:  # another data file: the first may have been removed, and the index with it
             self._index.enter(Row(self.binding, self.layout, is_proven=False))
-            self._is_entered = True
+            self._entered_fd = self.fd
 
     def prove(self) -> bool:
         """Hold the whole file against its SHA-1; False where blocks are missing.

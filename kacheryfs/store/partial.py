@@ -55,6 +55,17 @@ def remove_partial(place: Path) -> None:
         os.rmdir(place)
 
 
+def is_removed(folder: StoreFolder, binding: Binding, fd: int) -> bool:
+    """Return whether a data file has no name any more: what is put into it nobody else finds, and nobody evicts."""
+    status = os.fstat(fd)
+    if status.st_nlink:
+        return False
+    try:
+        return not os.path.samestat(os.stat(folder.places.partial(binding) / DATA), status)
+    except FileNotFoundError:  # else a file system that counts no links
+        return True
+
+
 def _open(place: Path, layout: Layout, *, is_writable: bool) -> Backing:
     fd = open_in_use(place / DATA, os.O_RDWR if is_writable else os.O_RDONLY)
     try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 
 from ..core.model import Binding, Layout, Sha1
 from .backing import Backing
@@ -61,10 +62,13 @@ def promote(folder: StoreFolder, index: Index, binding: Binding, backing: Backin
 def demote(folder: StoreFolder, index: Index, binding: Binding, backing: Backing) -> None:
     """Take a file that the disk spoilt out of the complete ones, keeping what may still be good as partial.
 
-    Its row in the index stays: without a complete file it tells of the partial one.
+    Its row in the index stays: without a complete file it tells of the partial one. Nothing is kept where others may
+    have it open with a presence that was lost since: they would not look at a new one.
     """
-    if binding.manifest is None:
+    if binding.manifest is None or not _is_evicted_openly(folder.places.partial(binding), backing):
         os.unlink(folder.places.complete(binding.sha1))
+        if binding.manifest is not None:
+            remove_partial(folder.places.partial(binding))
         index.forget(binding)
         return
     spoilt = [block for block in range(backing.layout.n_blocks) if not backing.is_present(block)]
@@ -75,6 +79,13 @@ def demote(folder: StoreFolder, index: Index, binding: Binding, backing: Backing
             presence.clear(block)
     finally:
         presence.close()
+
+
+def _is_evicted_openly(place: Path, backing: Backing) -> bool:
+    """Return whether all who may have a complete file open hold it against eviction, or look at the presence here."""
+    if backing.presence is None:
+        return (place / PRESENT).exists()
+    return backing.presence.is_at(place / PRESENT)
 
 
 def make_full_presence(folder: StoreFolder, binding: Binding, layout: Layout) -> Presence:

@@ -347,7 +347,7 @@ def test_a_store_that_is_removed_under_a_running_process_is_made_again(root: Pat
     put_all(others, other)
     assert others.prove()
     assert store.complete_size(other.sha1) == 2 * BLOCK_BYTES
-    assert [summary.sha1 for summary in store.files()] == [other.sha1]
+    assert {summary.sha1 for summary in store.files()} == {content.sha1, other.sha1}
     put_manifest(store, other)
     file.close()
     others.close()
@@ -355,6 +355,40 @@ def test_a_store_that_is_removed_under_a_running_process_is_made_again(root: Pat
     again = Store(root)
     assert again.complete_info(other.sha1) is not None
     again.close()
+
+
+def test_nothing_is_put_into_a_removed_file(root: Path, content: Content) -> None:
+    store = Store(root, min_free_fraction=0)
+    file = store.open(content.proof())
+    put_all(file, content, range(2))
+    removed = os.dup(file.fd)
+    n_blocks = os.fstat(removed).st_blocks
+    shutil.rmtree(root)
+    put_all(file, content, range(2, 4))
+    assert os.fstat(removed).st_blocks == n_blocks, "nobody could evict it there"
+    os.close(removed)
+    assert [file.is_present(block) for block in range(4)] == [False, False, True, True]
+    assert read(file, 2 * BLOCK_BYTES, 4 * BLOCK_BYTES) == content.data[2 * BLOCK_BYTES :]
+    assert [summary.present_bytes for summary in store.files()] == [2 * BLOCK_BYTES], "the index knows of it again"
+    put_all(file, content, range(2))
+    assert file.prove()
+    assert store.complete_size(content.sha1) == len(content.data)
+    file.close()
+    store.close()
+
+
+def test_two_who_have_a_removed_file_open_share_it_again(root: Path, content: Content) -> None:
+    stores = [Store(root, min_free_fraction=0) for _ in range(2)]
+    files = [store.open(content.proof()) for store in stores]
+    put_all(files[0], content, range(1))
+    assert files[1].put(content.verified(1))
+    data_path(root, content.binding).unlink()
+    for number, file in enumerate(files):
+        assert file.put(content.verified(2 + number))
+    assert [check_all(file) for file in files] == [[False, False, True, True]] * 2
+    for file, store in zip(files, stores, strict=True):
+        file.close()
+        store.close()
 
 
 def test_a_store_that_was_emptied_is_made_again(root: Path, content: Content) -> None:

@@ -19,6 +19,7 @@ from evicting_child import LIMIT_BYTES
 from store_content import (
     BLOCK_BYTES,
     Content,
+    check_all,
     data_path,
     make_chunk_proof,
     make_content,
@@ -256,6 +257,24 @@ def test_a_spoilt_block_of_a_proven_file_is_replaced_under_the_same_descriptors(
     assert open_descriptors() == before
     file.close()
     store.close()
+
+
+def test_a_proven_file_whose_presence_was_lost_goes_whole_where_it_is_spoilt(root: Path) -> None:
+    stores, content = [open_store(root, 1 << 40) for _ in range(2)], make_content((EXTENT_BLOCKS + 1) * BLOCK_BYTES)
+    put_whole(stores[0], content, is_proven=True)
+    files = [store.open(content.proof()) for store in stores]
+    assert all(check_all(files[0]))
+    (partial_path(root, content.binding) / "present").unlink()
+    spoil(data_path(root, content.binding), BLOCK_BYTES)
+    assert not files[1].check(1)
+    assert stores[1].complete_size(content.sha1) is None
+    put_all(files[1], content)
+    assert stores[1].cache.evict([content.sha1]) > len(content.data) // 2, "of a new data file"
+    assert files[0].is_checked(0)
+    assert read(files[0], 0, BLOCK_BYTES) == content.block(0), "a hole would read as zeros"
+    for file, store in zip(files, stores, strict=True):
+        file.close()
+        store.close()
 
 
 def test_a_proven_file_that_is_sent_whole_is_not_touched(root: Path) -> None:
