@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable
@@ -55,6 +56,7 @@ class Index:
         self._lock = guarded(threading.Lock())
         self._database: sqlite3.Connection | None = None
         self._is_substitute = False  # in memory, where no file can be made
+        self._opened: os.stat_result | None = None
         self._is_closed = False
         self._has_warned = False
 
@@ -142,19 +144,33 @@ class Index:
     def _connect(self) -> sqlite3.Connection:
         if self._database is None:
             self._database = self._open()
+            with contextlib.suppress(OSError):
+                self._opened = os.stat(self._path)
         return self._database
 
     def _disconnect(self) -> None:
         if self._database is not None:
             with contextlib.suppress(sqlite3.Error):
                 self._database.close()
-            self._database = None
+            self._database = self._opened = None
 
     def _leave_substitute(self) -> None:
-        """Try again to make the file, now that there is something to enter."""
+        """Try again to make the file, now that there is something to enter; leave one that was removed, too.
+
+        SQLite goes on writing to a removed database without a word.
+        """
         with self._lock:
-            if self._is_substitute:
+            if self._is_substitute or not self._is_in_place():
                 self._disconnect()
+
+    def _is_in_place(self) -> bool:
+        """Return whether what is open is what lies at the path, or nothing is open."""
+        if self._database is None or self._opened is None:
+            return True
+        try:
+            return os.path.samestat(self._opened, os.stat(self._path))
+        except OSError:
+            return False
 
     def _open(self) -> sqlite3.Connection:
         self._is_substitute = False

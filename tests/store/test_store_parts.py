@@ -204,6 +204,19 @@ def test_a_damaged_index_is_made_again(tmp_path: Path) -> None:
     database.close()
 
 
+def test_what_is_entered_after_an_index_was_removed_is_found_by_other_processes(tmp_path: Path) -> None:
+    index = new_index(tmp_path)
+    index.start()
+    for path in tmp_path.glob("index.sqlite*"):
+        path.unlink()
+    other = new_index(tmp_path)
+    assert other.rows() == []
+    index.enter(Row(BINDING, LAYOUT, is_proven=False))
+    assert other.rows() == [Row(BINDING, LAYOUT, is_proven=False)]
+    other.close()
+    index.close()
+
+
 def test_an_index_that_was_lost_is_made_again_from_the_folders(tmp_path: Path) -> None:
     root = tmp_path / "store"
     partial, complete = make_content(3 * BLOCK_BYTES), make_content(2 * BLOCK_BYTES, seed=2)
