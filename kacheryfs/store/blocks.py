@@ -38,7 +38,8 @@ send
 damage
     A block that isn't what its proof says is taken back: its presence is cleared. A complete file goes back to
     ``partial/`` with that block missing, if its manifest is the one that it was proven with; another's manifest may
-    itself be the lie, and gets a partial file of its own. A data file that was cut is given up whole.
+    itself be the lie, and gets a partial file of its own. A data file that was cut or removed is given up whole, and so
+    is a complete one whose presence was lost: who has it open would not look at a new one.
 drop
     A false claim: presence is cleared first, so that every process sees it, then all is removed.
 
