@@ -255,7 +255,7 @@ def test_objects_that_a_zarr_calls_so_are_refused(honest_zarr: Files) -> None:
 
 
 def test_a_folder_that_is_no_analyzer_is_one_line() -> None:
-    with pytest.raises(kfs.InputError, match="is no shared analyzer: .* by share_analyzer"):
+    with pytest.raises(kfs.InputError, match=r"is no shared analyzer: .* by share_analyzer"):
         kfs.load_analyzer(share_parts({("readme",): b"hello"}, "folder"))
     with pytest.raises(kfs.InputError, match="names a file: a shared analyzer is a folder"):
         kfs.load_analyzer(f"sha1://{'0' * 40}/x.json")
