@@ -161,7 +161,9 @@ class Fleet:
 def _may_follow(file: OpenFile, first: Flight, block: int, choice: Choice) -> bool:
     """Tell whether ``block`` may go with a run that ends before it."""
     flight = file.flights.get(block)
-    if flight is None or flight.state is not FlightState.PENDING or flight.is_guessed is not first.is_guessed:
+    if flight is None or flight.state is not FlightState.PENDING:
         return False
+    if flight.is_guessed is not first.is_guessed and file.providers.has_partial:
+        return False  # among those who read together only what was guessed is left to its owner
     url = choice.provider.peer.url
     return url not in flight.tried and url not in flight.carriers and choice.may_follow(block)

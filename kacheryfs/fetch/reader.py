@@ -147,17 +147,17 @@ class FileReader:
         return range(max(wanted.start, layout.blocks_of(span).stop), wanted.stop)
 
     async def _read_waiting(self, span: ByteRange, blocks: BlockRange, ahead: range = range(0)) -> memoryview:
-        buffer = memoryview(bytearray(len(span)))
         began, is_fetched = trio.current_time(), False
         with self._engines.waits.waiting(self._file, blocks, self._trust):
             while True:
                 unstored, missing = await self._make_present(blocks, ahead)
                 is_fetched = is_fetched or bool(missing)
-                is_filled = await self._fill(span, blocks, buffer, unstored)
+                # What was fetched just now is still in memory, even where a tiny cache has evicted it again.
+                found = self._find_recent(span) or await self._copy(span, blocks, unstored)
                 self._file.check_readable(self._trust)
-                if is_filled:
+                if found is not None:
                     self._count(len(span), began, is_fetched=is_fetched)
-                    return buffer
+                    return found
                 ahead = range(0)
         raise AssertionError("waiting() raises when its scope ends early")
 
@@ -201,20 +201,13 @@ class FileReader:
             return False
         return await trio.to_thread.run_sync(self._file.stored.check, block)
 
-    async def _fill(
-        self, span: ByteRange, blocks: BlockRange, buffer: memoryview, unstored: dict[int, VerifiedBlock]
-    ) -> bool:
-        """Copy the span into ``buffer``; False where a block went missing meanwhile.
-
-        What was fetched just now is still in memory, even where a tiny cache has evicted it again.
-        """
-        if (found := self._find_recent(span)) is not None:
-            buffer[:] = found
-            return True
-        layout = self._file.layout
+    async def _copy(self, span: ByteRange, blocks: BlockRange, unstored: dict[int, VerifiedBlock]) -> memoryview | None:
+        """Return a copy of the span, out of the store and of what it could not keep; None where a block is gone."""
+        buffer = memoryview(bytearray(len(span)))
         stored = self._file.stored
         if not unstored and all(stored.is_checked(block) for block in blocks):
-            return await self._copy_stored(span, buffer)
+            return buffer if await self._copy_stored(span, buffer) else None
+        layout = self._file.layout
         for block in blocks:
             whole = layout.bytes_of(BlockRange(block, block + 1))
             part = ByteRange(max(whole.start, span.start), min(whole.stop, span.stop))
@@ -222,8 +215,8 @@ class FileReader:
             if block in unstored:
                 target[:] = unstored[block].data[part.start - whole.start : part.stop - whole.start]
             elif not stored.is_checked(block) or not await self._copy_stored(part, target):
-                return False
-        return True
+                return None
+        return buffer
 
     async def _copy_stored(self, span: ByteRange, target: memoryview) -> bool:
         try:

@@ -6,6 +6,7 @@ until newer ones have taken all room; then the buffer receives again.
 
 from __future__ import annotations
 
+import mmap
 import weakref
 from collections import deque
 from dataclasses import dataclass
@@ -20,13 +21,16 @@ MAX_BATCHES = 32
 _MAX_FREE = 8
 
 
+Buffer = bytearray | mmap.mmap
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Verified bytes of one file, ``span`` of it."""
 
     span: ByteRange
     blocks: BlockRange
-    buffer: bytearray
+    buffer: Buffer
 
     def view(self, span: ByteRange) -> memoryview:
         """Return a part of it, good until the event loop's next turn."""
@@ -42,21 +46,21 @@ class Recent:
 
     def __init__(self) -> None:
         self._batches: deque[tuple[weakref.ref[OpenFile], Batch]] = deque()
-        self._free: list[bytearray] = []
+        self._free: list[Buffer] = []
 
-    def lend(self, n_bytes: int) -> bytearray:
+    def lend(self, n_bytes: int) -> Buffer:
         """Return a buffer of at least ``n_bytes``; its borrower calls ``keep`` or ``give_back``."""
         if n_bytes > BATCH_BYTES:
             return bytearray(n_bytes)  # a legacy chunk, or a small file that is proven whole
         if not self._free and len(self._batches) >= MAX_BATCHES:
             self._drop_oldest()
-        return self._free.pop() if self._free else bytearray(BATCH_BYTES)
+        return self._free.pop() if self._free else _new_batch_buffer()
 
-    def give_back(self, buffer: bytearray) -> None:
+    def give_back(self, buffer: Buffer) -> None:
         if len(buffer) == BATCH_BYTES and len(self._free) < _MAX_FREE:
             self._free.append(buffer)
 
-    def keep(self, file: OpenFile, blocks: BlockRange, buffer: bytearray) -> None:
+    def keep(self, file: OpenFile, blocks: BlockRange, buffer: Buffer) -> None:
         """Take back a buffer that begins with the verified bytes of ``blocks``."""
         if len(buffer) != BATCH_BYTES:
             return
@@ -74,3 +78,11 @@ class Recent:
             if file is not None and file.recent.get(block) is batch:
                 del file.recent[block]
         self.give_back(batch.buffer)
+
+
+def _new_batch_buffer() -> mmap.mmap:
+    """Return memory that is taken page by page as bytes come into it.
+
+    A ``bytearray`` is filled with zeros at once: 0.9 ms for 1 MiB, in the event loop, also where one block comes.
+    """
+    return mmap.mmap(-1, BATCH_BYTES, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
