@@ -58,7 +58,9 @@ class Run:
     @property
     def is_demanded(self) -> bool:
         """Whether a reader waits for anything that it still carries."""
-        return any(f.waiters and f.urgency is Urgency.DEMAND and f.state is not FlightState.LANDED for f in self.flights)
+        return any(
+            f.waiters and f.urgency is Urgency.DEMAND and f.state is not FlightState.LANDED for f in self.flights
+        )
 
     @property
     def is_needless(self) -> bool:
