@@ -17,10 +17,11 @@ FAULT_BYTES = 128 * 1024
 """What a page fault makes the kernel ask at its usual read-ahead. Who reads 64 KiB here and there makes it ask less."""
 
 FIRST_WINDOW_BYTES = 5 * 1024 * 1024
+"""What is fetched ahead at first: more than twice what is on its way at 100 MB/s and 20 ms."""
 FIRST_STEP_BYTES = 2 * 1024 * 1024
-"""In which it moves on, so that 3 MiB and more are on their way, where 2 MB fill 100 MB/s and 20 ms. With 2 MiB left at
-every step the line fell idle: 23 MB took 360 ms, not 322 (the line: 278). Steps of 1 or 1.5 MiB make runs that
-overtake each other, and took 349 to 369."""
+"""In which the first window moves on, so that 3 MiB and more are on their way. With 2 MiB left at every step the line
+fell idle: 23 MB took 360 ms, not 322 (the line: 278). Steps of 1 or 1.5 MiB make runs that overtake each other, and
+took 349 to 369."""
 FULL_AFTER_BYTES = 32 * 1024 * 1024
 """Past this a reader gets the whole window. A second of 384 channels (23 MB) must not: it would fetch 40 MB for it."""
 
@@ -43,19 +44,23 @@ class ReadPattern:
     def observe(self, span: ByteRange, n_steps: int = 2) -> ByteRange | None:
         """Take note of a read; return the bytes to fetch ahead now, None for nothing new.
 
-        A whole window moves on in ``n_steps``: a hint per read would make runs of 128 KiB.
+        The whole window moves on in ``n_steps``: a hint per read would make runs of 128 KiB.
         """
         stream = self._follow(span)
-        if stream.n_reads == 1 and len(span) == FAULT_BYTES:
-            return self._follow_fault(stream)
         window = self._window_of(stream)
         wanted_to = stream.next_byte + window
         start = max(stream.hinted_to, stream.next_byte)
-        step = FIRST_STEP_BYTES if stream.read_bytes <= FULL_AFTER_BYTES else window // n_steps
-        if not window or wanted_to - start < min(step, window):
+        is_first = stream.read_bytes <= FULL_AFTER_BYTES
+        step = min(FIRST_STEP_BYTES, window // 2) if is_first else window // n_steps
+        if not window or wanted_to - start < step:
             return None
         stream.hinted_to = wanted_to
         return ByteRange(start, wanted_to)
+
+    @property
+    def is_at_start(self) -> bool:
+        """Whether what was read last follows nothing that was read before."""
+        return not self._streams or self._streams[-1].n_reads == 1
 
     def _follow(self, span: ByteRange) -> _Stream:
         # The kernel keeps two reads under way, and they may arrive in either order.
@@ -73,14 +78,6 @@ class ReadPattern:
         del self._streams[:-STREAMS]
         return stream
 
-    def _follow_fault(self, stream: _Stream) -> ByteRange | None:
-        """Have a snippet's three reads fetched with the first: the blocks are the same, the round trip is one."""
-        stop = min(stream.next_byte - FAULT_BYTES + SETTLED_BYTES, stream.next_byte + self._max_window_bytes)
-        if stop <= stream.hinted_to:
-            return None  # the same one again, as after a wait
-        start, stream.hinted_to = stream.hinted_to, stop
-        return ByteRange(start, stop)
-
     def _window_of(self, stream: _Stream) -> int:
         # One read is no sequence, however long: a kernel that reads 1 MiB ahead asks for that around a fault.
         if stream.read_bytes <= SETTLED_BYTES or stream.n_reads < 2:
@@ -88,3 +85,8 @@ class ReadPattern:
         if stream.read_bytes <= FULL_AFTER_BYTES:
             return min(FIRST_WINDOW_BYTES, self._max_window_bytes)
         return self._max_window_bytes
+
+
+def snippet_after(fault: ByteRange) -> ByteRange:
+    """Return what a waveform snippet goes on to read whose first page fault makes the kernel ask for ``fault``."""
+    return ByteRange(fault.stop, fault.start + SETTLED_BYTES)

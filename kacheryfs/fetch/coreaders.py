@@ -52,8 +52,8 @@ class CoReaders:
         """Return the guessed blocks that runs carry now, by file."""
         found: dict[OpenFile, list[int]] = {}
         for run in self._fleet:
-            if run.flights[0].is_guessed:
-                found.setdefault(run.file, []).extend(run.blocks)
+            if guessed := [flight.block for flight in run.flights if flight.is_guessed]:
+                found.setdefault(run.file, []).extend(guessed)
         return found
 
     async def _note_wanted(self) -> None:

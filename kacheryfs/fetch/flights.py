@@ -50,7 +50,7 @@ class Flight:
     """The block itself, only where the store could not keep it, and until the last who waited has left."""
 
     is_guessed: bool = False
-    """Nobody was waiting when it began: it was asked for early."""
+    """It was asked for early, by what was read so far or for later; what comes behind a demand isn't."""
 
     @property
     def asked(self) -> set[str]:

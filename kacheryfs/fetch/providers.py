@@ -149,6 +149,11 @@ class ProviderBook:
         rates = [provider.peer.stats.rate_bytes_per_s for provider in self.usable()]
         return max((rate for rate in rates if rate), default=MIN_RATE_BYTES_PER_S)
 
+    def is_faster_than_asking(self, n_bytes: int) -> bool:
+        """Whether somebody who may be asked now delivers so much in less time than a question and its answer take."""
+        every = [provider.peer.stats for provider in self.usable()]
+        return any(n_bytes <= (stats.rate_bytes_per_s or 0.0) * (stats.round_trip_s or 0.0) for stats in every)
+
     def count_partial(self, block: int) -> int:
         """Count the providers of a part that are known to have ``block``: whoever has all of the file has it too."""
         return sum(p.is_partial and p.has(block) for p in self._providers.values())

@@ -17,7 +17,7 @@ from .openfile import OpenFile
 BATCH_BYTES = 1024 * 1024
 """Received between two hops to a thread that verifies and stores."""
 MAX_BATCHES = 32
-"""Twice the window of one sequential reader."""
+"""Twice the window of one sequential reader, where they are full: a block that is waited for is a batch of its own."""
 _MAX_FREE = 8
 
 

@@ -70,14 +70,18 @@ class Scheduler:
     # -- what readers call -------------------------------------------------------------------------------------------
 
     async def ensure(
-        self, file: OpenFile, blocks: Collection[int], ahead: Collection[int] = ()
+        self, file: OpenFile, blocks: Collection[int], behind: Collection[int] = (), ahead: Collection[int] = ()
     ) -> dict[int, VerifiedBlock]:
         """Wait, without a deadline, until every block is in the store; return those that it could not keep.
 
-        ``ahead`` are hints: what of them follows ``blocks`` comes behind them in one request. OfflineError.
+        What of ``behind`` and ``ahead`` follows ``blocks`` comes behind them in one request; ``ahead`` are hints, and
+        ``behind`` belongs to what is demanded, nobody is to wait for it elsewhere. OfflineError.
         """
-        flights = [self.join(file, block, Urgency.DEMAND, len(blocks) + len(ahead)) for block in blocks]
+        n_together = len(blocks) + len(behind) + len(ahead)
+        flights = [self.join(file, block, Urgency.DEMAND, n_together) for block in blocks]
         try:
+            for block in behind:
+                self._add_ahead(file, block, n_together, is_guessed=False)
             self.hint(file, ahead)
             for flight in flights:
                 await flight.done.wait()
@@ -91,9 +95,12 @@ class Scheduler:
         for block in blocks:
             if self._peers.is_offline or not self.queues.has_room_for_hints:
                 break
-            if not (block in file.flights or file.stored.is_present(block) or self._memory.find(file.binding, block)):
-                self._add(file, block, Urgency.AHEAD, len(blocks))
+            self._add_ahead(file, block, len(blocks), is_guessed=True)
         self.pump()
+
+    def _add_ahead(self, file: OpenFile, block: int, n_together: int, *, is_guessed: bool) -> None:
+        if not (block in file.flights or file.stored.is_present(block) or self._memory.find(file.binding, block)):
+            self._add(file, block, Urgency.AHEAD, n_together, is_guessed=is_guessed)
 
     def join(self, file: OpenFile, block: int, urgency: Urgency, n_together: int) -> Flight:
         """Wait for one of ``n_together`` blocks: the caller pumps, waits for ``done``, and leaves it. OfflineError."""
@@ -103,7 +110,7 @@ class Scheduler:
                 raise OfflineError(
                     f"sha1 {file.proof.sha1.short}, block {block}: not here, and nobody is asked offline"
                 )
-            flight = self._add(file, block, urgency, n_together)
+            flight = self._add(file, block, urgency, n_together, is_guessed=urgency is not Urgency.DEMAND)
         elif urgency < flight.urgency:
             flight.urgency = urgency
             if flight.state is FlightState.PENDING:
@@ -111,8 +118,8 @@ class Scheduler:
         flight.waiters += 1
         return flight
 
-    def _add(self, file: OpenFile, block: int, urgency: Urgency, n_together: int) -> Flight:
-        flight = file.flights[block] = Flight(block, urgency, n_together, is_guessed=urgency is not Urgency.DEMAND)
+    def _add(self, file: OpenFile, block: int, urgency: Urgency, n_together: int, *, is_guessed: bool) -> Flight:
+        flight = file.flights[block] = Flight(block, urgency, n_together, is_guessed=is_guessed)
         self.queues.add(file, flight)
         return flight
 

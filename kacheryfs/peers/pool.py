@@ -27,8 +27,7 @@ class Pool:
 
     async def take(self, *, fresh: bool = False) -> Connection:
         """Lend a connection; its borrower calls ``give_back`` on every way out."""
-        with within(self._limits.connect_s, f"none of {self._limits.max_connections} connections was free"):
-            await self._slots.acquire()
+        await self._take_slot()
         try:
             connection = (None if fresh else self._find_idle()) or await self._connect()
         except BaseException:
@@ -37,6 +36,13 @@ class Pool:
         self._lent.add(connection)
         self._count()
         return connection
+
+    async def _take_slot(self) -> None:
+        try:
+            self._slots.acquire_nowait()  # a turn of the event loop less (0.1 ms) before a reader's question leaves
+        except trio.WouldBlock:
+            with within(self._limits.connect_s, f"none of {self._limits.max_connections} connections was free"):
+                await self._slots.acquire()
 
     async def warm(self) -> None:
         """Have a connection at rest."""
