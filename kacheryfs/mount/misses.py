@@ -71,9 +71,6 @@ class FailedReads:
         self._failed: deque[tuple[ByteRange, Failure]] = deque(maxlen=MAX_FAILED_READS)
         # Invariant: in order of time, the oldest first
 
-    def __bool__(self) -> bool:
-        return bool(self._failed)
-
     def add(self, span: ByteRange, exc: KacheryError) -> None:
         self._failed.append((span, failure_of(exc)))
 

@@ -48,10 +48,15 @@ class OpenFiles:
         return opened
 
     def read_now(self, handle: int, offset: int, n_bytes: int) -> memoryview | None:
-        """Return all that is asked for where it is at hand and inside the file, else None. KacheryError."""
+        """Return all that is asked for and that the file has, where it is at hand, else None. KacheryError.
+
+        Also of what failed a moment ago: where a larger read ran into what is missing, the kernel asks for its pages
+        one by one.
+        """
         opened = self._open.get(handle)
-        if opened is None or opened.failed or offset + n_bytes > opened.size_bytes:
+        if opened is None or offset >= opened.size_bytes:
             return None
+        n_bytes = min(n_bytes, opened.size_bytes - offset)
         data = opened.reader.read_now(offset, n_bytes)
         return data if data is not None and len(data) == n_bytes else None
 

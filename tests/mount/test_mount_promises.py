@@ -246,6 +246,18 @@ async def test_a_failed_read_fails_again_for_a_second_without_waiting(
     assert await shown.vfs.read(opened.handle, 131072, 4) == shown.world.broken.data[131072:131076]
 
 
+async def test_what_is_at_hand_is_read_though_a_larger_read_of_it_failed(shown: Shown) -> None:
+    broken = shown.world.broken
+    opened = await shown.open(f"sha1/{broken.digest}")
+    shown.engine.readers[-1].at_hand = range(262_144, 300_000)
+    assert shown.vfs.read_now(opened.handle, 262_144, 131_072) is None
+    with pytest.raises(TimedOutError):
+        await shown.vfs.read(opened.handle, 262_144, 131_072)
+    for offset in (262_144, 290_816):
+        assert shown.vfs.read_now(opened.handle, offset, 4096) == broken.data[offset : offset + 4096]
+    assert shown.vfs.read_now(opened.handle, 299_008, 4096) is None
+
+
 async def test_hundreds_of_reads_that_fail_at_once_all_fail_again_without_waiting(shown: Shown) -> None:
     opened = await shown.open(f"sha1/{shown.world.broken.digest}")
     for _ in range(2):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -17,7 +18,8 @@ from system_readers import Reader, start_reader
 
 pytestmark = pytest.mark.kernel
 
-FAR = 15 * 256 * 1024 + 100
+BLOCK_BYTES = 256 * 1024
+FAR = 15 * BLOCK_BYTES + 100
 """An offset in a block that nothing has fetched."""
 EXPECTED = LARGE[FAR : FAR + 4096]
 SHORT_S = 2.0
@@ -219,6 +221,21 @@ def test_an_offline_mount_says_so_and_that_nobody_is_asked(make_lab: MakeLab) ->
     assert [peer["is_asked"] for peer in status["peers"]] == [False]
     assert "OFFLINE" in lab.run("status")
     assert "OFFLINE" in lab.run("top", "--once", "--interval", "0.1")
+
+
+def test_an_offline_mount_reads_to_the_last_present_byte(make_lab: MakeLab) -> None:
+    """The kernel reads ahead into what is missing, and then asks for the page that it needs alone."""
+    alice, bob = make_lab("alice"), make_lab("bob")
+    link = alice.share(write(alice.folder / "large.dat", LARGE))
+    bob.run("peer", "add", alice.serve().url)
+    bob.run("prefetch", link, "--range", f"{BLOCK_BYTES}:{2 * BLOCK_BYTES}")
+    with opened(bob.mount(flags=["--offline"]).at(link)) as fd:
+        found = bytearray()
+        while len(found) < BLOCK_BYTES:
+            found += os.pread(fd, 1000, BLOCK_BYTES + len(found))
+        assert found[:BLOCK_BYTES] == LARGE[BLOCK_BYTES : 2 * BLOCK_BYTES]
+        with pytest.raises(OSError, match=os.strerror(errno.EHOSTUNREACH)):
+            os.pread(fd, 1000, 2 * BLOCK_BYTES)
 
 
 def test_hundreds_of_waiting_reads_are_each_answered_in_their_time_while_a_present_file_reads(
