@@ -16,12 +16,11 @@ goes on past it is read ahead of: a snippet must not cost MiBs."""
 FAULT_BYTES = 128 * 1024
 """What a page fault makes the kernel ask at its usual read-ahead. Who reads 64 KiB here and there makes it ask less."""
 
-FIRST_WINDOW_BYTES = 5 * 1024 * 1024
-"""What is fetched ahead at first: more than twice what is on its way at 100 MB/s and 20 ms."""
-FIRST_STEP_BYTES = 2 * 1024 * 1024
-"""In which the first window moves on, so that 3 MiB and more are on their way. With 2 MiB left at every step the line
-fell idle: 23 MB took 360 ms, not 322 (the line: 278). Steps of 1 or 1.5 MiB make runs that overtake each other, and
-took 349 to 369."""
+FIRST_LEFT_BYTES = 3 * 1024 * 1024
+"""What is on its way, at first, when the window moves on: 2 MB fill a line of 100 MB/s and 20 ms. With 2 MiB left it
+fell idle at every step: 23 MB took 360 ms, not 322 (the line: 278)."""
+FIRST_STEPS_BYTES = 4 * 1024 * 1024
+"""All steps of the first window. In steps of 1 or 1.5 MiB from one provider runs overtake each other: 349 to 369 ms."""
 FULL_AFTER_BYTES = 32 * 1024 * 1024
 """Past this a reader gets the whole window. A second of 384 channels (23 MB) must not: it would fetch 40 MB for it."""
 
@@ -44,14 +43,12 @@ class ReadPattern:
     def observe(self, span: ByteRange, n_steps: int = 2) -> ByteRange | None:
         """Take note of a read; return the bytes to fetch ahead now, None for nothing new.
 
-        The whole window moves on in ``n_steps``: a hint per read would make runs of 128 KiB.
+        The window moves on in ``n_steps``: a hint per read would make runs of 128 KiB.
         """
         stream = self._follow(span)
-        window = self._window_of(stream)
+        window, step = self._window_of(stream, n_steps)
         wanted_to = stream.next_byte + window
         start = max(stream.hinted_to, stream.next_byte)
-        is_first = stream.read_bytes <= FULL_AFTER_BYTES
-        step = min(FIRST_STEP_BYTES, window // 2) if is_first else window // n_steps
         if not window or wanted_to - start < step:
             return None
         stream.hinted_to = wanted_to
@@ -78,13 +75,16 @@ class ReadPattern:
         del self._streams[:-STREAMS]
         return stream
 
-    def _window_of(self, stream: _Stream) -> int:
+    def _window_of(self, stream: _Stream, n_steps: int) -> tuple[int, int]:
+        """Return how much to have ahead of the reader, and in which steps it moves on."""
         # One read is no sequence, however long: a kernel that reads 1 MiB ahead asks for that around a fault.
         if stream.read_bytes <= SETTLED_BYTES or stream.n_reads < 2:
-            return 0
-        if stream.read_bytes <= FULL_AFTER_BYTES:
-            return min(FIRST_WINDOW_BYTES, self._max_window_bytes)
-        return self._max_window_bytes
+            return 0, 0
+        window = self._max_window_bytes
+        if stream.read_bytes > FULL_AFTER_BYTES:
+            return window, window // n_steps
+        first_step = FIRST_STEPS_BYTES // n_steps
+        return min(FIRST_LEFT_BYTES + first_step, window), min(first_step, window // n_steps)
 
 
 def snippet_after(fault: ByteRange) -> ByteRange:

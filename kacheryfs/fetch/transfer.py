@@ -19,6 +19,7 @@ from .runs import Run
 from .throttle import Throttle
 
 BATCH_S = 0.05
+"""In which a batch should come: of a slow provider one block."""
 DEMANDED_BATCH_S = 0.004
 """Where a reader waits: on a line of 100 MB/s one block, which is verified and stored while the next one comes. With
 1 MiB at once 5 blocks took 2.5 ms longer."""
@@ -61,13 +62,14 @@ class Transfer:
         if run.hold_s:
             await self._carry_held(run, stream, blocks, landing)
             return
+        n_batch = batch_blocks(run, BATCH_S)
         rate = run.provider.peer.stats.rate
         rate.begin(trio.current_time())
         try:
             start, n_awaited = blocks.start, run.n_awaited
             while start < blocks.stop:
-                n_batch = max(batch_bytes(run) // run.file.layout.block_bytes, 1)
-                stop = min(start + min(n_awaited or n_batch, n_batch), blocks.stop)
+                n_most = min(n_batch, batch_blocks(run, DEMANDED_BATCH_S)) if run.is_demanded else n_batch
+                stop = min(start + min(n_awaited or n_most, n_most), blocks.stop)
                 await self._carry_batch(run, stream, BlockRange(start, stop), landing)
                 start, n_awaited = stop, 0
         finally:
@@ -134,10 +136,10 @@ class Transfer:
         return cut
 
 
-def batch_bytes(run: Run) -> int:
-    """Return how much to receive before it is verified and stored: less where a reader waits for it."""
+def batch_blocks(run: Run, seconds: float) -> int:
+    """Return how many blocks to receive before they are verified and stored: what the provider sends in this time."""
     rate = run.provider.peer.stats.rate_bytes_per_s or 0.0
-    return min(int(rate * (DEMANDED_BATCH_S if run.is_demanded else BATCH_S)), BATCH_BYTES)
+    return max(min(int(rate * seconds), BATCH_BYTES) // run.file.layout.block_bytes, 1)
 
 
 class _Checking:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from kacheryfs.core.model import ByteRange
 from kacheryfs.core.readahead import (
     FAULT_BYTES,
-    FIRST_WINDOW_BYTES,
+    FIRST_LEFT_BYTES,
     FULL_AFTER_BYTES,
     SETTLED_BYTES,
     STREAMS,
@@ -96,7 +96,7 @@ def test_a_small_window_moves_on_before_it_is_read_to_its_end(window: int, start
     for span in sequential(start, 100, step=16 * KIB):
         hint = pattern.observe(span)
         hinted_to = hint.stop if hint else hinted_to
-        assert hinted_to - span.stop >= min(window, FIRST_WINDOW_BYTES) // 2 - 16 * KIB
+        assert hinted_to - span.stop >= min(window // 2, FIRST_LEFT_BYTES) - 16 * KIB
 
 
 @given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=200, unique=True))
