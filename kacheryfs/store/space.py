@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.quantities import CacheSize
+from .bounds import Bounds
 from .ledger import Ledger
+from .places import Places
 
 _MEASURE_AGAIN_BYTES = 64 * 1024 * 1024
 _MEASURE_AGAIN_S = 1.0
@@ -91,6 +93,10 @@ class Room:
         self._clock = clock
         self._limit_bytes: int | None = None
         self._looked_at_s = 0.0
+        self._is_holding = False
+        self.is_bound_held = False
+        """Whether the bound at the last look is that of a live process that has all go by it."""
+        self._bounds = Bounds(Places(root).lock)
         self.is_filling = False
         """Whether so much was used at the last look that room should be made."""
         self.ledger = ledger
@@ -98,14 +104,33 @@ class Room:
 
     @property
     def limit_bytes(self) -> int:
-        """The bound on all that lies in the store's folder; OSError."""
+        """The bound on all that lies in the store's folder, by the smallest of those that are held; OSError."""
         now = self._clock()
         if self._limit_bytes is None or now >= self._looked_at_s + _MEASURE_AGAIN_S:
             self._limit_bytes = self._find_limit()
             self._looked_at_s = now
         return self._limit_bytes
 
+    def hold_bound(self) -> None:
+        """Have every process on this store go by this one's bound, too, until ``close``; OSError.
+
+        What only stays free is no bound to hold.
+        """
+        self._is_holding = self._size is not None and self._size.free_bytes is None
+        self._limit_bytes = self._find_limit()
+
     def _find_limit(self) -> int:
+        """Return our own bound or what is held, the smaller; 'auto' isn't anybody's wish, and gives way to a larger."""
+        own_bytes = self._find_own_limit()
+        if self._is_holding:
+            with contextlib.suppress(OSError):  # a store that can't be written now
+                self._bounds.hold(own_bytes)
+        held_bytes = self._bounds.find()
+        is_held = held_bytes is not None and (held_bytes <= own_bytes or self._size == CacheSize())
+        self.is_bound_held = is_held
+        return held_bytes if held_bytes is not None and is_held else own_bytes
+
+    def _find_own_limit(self) -> int:
         size = self._size
         if size is not None and size.n_bytes is not None:
             return size.n_bytes
@@ -138,6 +163,12 @@ class Room:
         is_taken = self.ledger.take(n_bytes, usable_bytes, min(limit_bytes // 256, _MAX_RESERVE_BYTES))
         self.is_filling = self.ledger.seen_bytes > HIGH * usable_bytes
         return is_taken
+
+    def close(self) -> None:
+        """Give back what is in reserve, and hold no bound any more."""
+        self._is_holding = False
+        self._bounds.release()
+        self.ledger.close()
 
     def words_of_refusal(self, n_bytes: int) -> str:
         """Tell why so much can't be taken now, and what helps. OSError."""
