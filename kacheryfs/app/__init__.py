@@ -64,10 +64,14 @@ def open_collection_list(settings: Settings) -> CollectionList:
 
 
 def open_source(settings: Settings) -> LocalSource:
-    """Return what this machine serves."""
+    """Return what this machine serves; a bound that was set, and isn't the default, holds meanwhile."""
+    from ..core.quantities import CacheSize
     from ..serve.local import LocalSource
 
-    return LocalSource(open_catalog(settings), open_store(settings))
+    store = open_store(settings)
+    if settings.cache_size != CacheSize():
+        store.cache.hold_bound()
+    return LocalSource(open_catalog(settings), store)
 
 
 def our_peer_id(settings: Settings) -> bytes:

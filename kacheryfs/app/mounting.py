@@ -54,6 +54,7 @@ async def mount(settings: Settings, request: MountRequest, on_ready: Callable[[s
         open_parts(settings, request.peers, is_served=request.is_served) as parts,
         trio.open_nursery() as nursery,
     ):
+        parts.store.cache.hold_bound()
         url = None
         if request.is_served:
             url = await nursery.start(run_server, settings, request.mountpoint, request.metrics)

@@ -130,9 +130,10 @@ def stats(args: argparse.Namespace) -> int:
 def _rows_of(found: CacheStats, settings: Settings) -> list[tuple[str, str]]:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.evicting_since_s))
     evicted = f"{format_bytes(found.evicted_bytes)} ({found.evicted_blocks:,} blocks) since {since}"
+    by = "by a live mount or server; " if found.is_limit_held else ""
     return [
         ("store", str(settings.store_dir)),
-        ("limit", f"{format_bytes(found.limit_bytes)} (setting cache_size: {settings.cache_size})"),
+        ("limit", f"{format_bytes(found.limit_bytes)} ({by}setting cache_size: {settings.cache_size})"),
         ("used", f"{format_bytes(found.used_bytes)}, {format_share(found.used_bytes, max(found.limit_bytes, 1))}"),
         ("pinned", format_bytes(found.pinned_bytes)),
         ("files", f"{found.n_files:,}"),

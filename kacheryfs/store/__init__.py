@@ -15,7 +15,7 @@ The *store* (``blocks`` tells how it works) is what we fetched. On disk:
     index.sqlite                what is here, by the question that a peer asks; made again if it is lost
     usage                       what the store takes on disk, as its processes agree
     pins/                       what is never evicted: a file for each pinned link
-    lock, tmp/                  one byte of ``lock`` stands for each file; ``tmp`` holds what is being written
+    lock, tmp/                  one byte of ``lock`` stands for each file, and for a bound; ``tmp`` is being written
 
     blocks      Store: opens files, answers what there is
     files       StoredFile: is_present, check, read, put, prove, drop
@@ -26,6 +26,7 @@ The *store* (``blocks`` tells how it works) is what we fetched. On disk:
     sending, holding                                    keeping blocks, and whole files, from being evicted
     evictor, victims, punching                          what goes, in which order, and how
     growth, space, ledger, counting                     the bound: who may write how much, and what really lies there
+    bounds                                              whose bound holds: the smallest of live mounts and servers
     cache, pins                                         what the owner of the cache sees and wants
     folder, places, locks, trouble                      the folder: made, named, locked
     parts, index, survey                                parts of manifests; the database; making it again

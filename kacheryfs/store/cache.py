@@ -26,6 +26,9 @@ class CacheStats:
     """What the cache takes and has given back; bytes are those on disk."""
 
     limit_bytes: int
+    """The bound in force."""
+    is_limit_held: bool
+    """Whether it is in force by a live mount or server, and not by this process's own setting alone."""
     used_bytes: int
     """What processes have in reserve included: up to 8 MiB each."""
     free_bytes: int
@@ -54,9 +57,14 @@ class Cache:
 
     @property
     def limit_bytes(self) -> int:
-        """The bound on all that lies in the store's folder; StoreError."""
+        """The bound in force on all that lies in the store's folder; StoreError."""
         with self._translated():
             return self._room.limit_bytes
+
+    def hold_bound(self) -> None:
+        """Have every process on this store go by this one's bound, too, as long as the store is open; StoreError."""
+        with self._translated():
+            self._room.hold_bound()
 
     def used_bytes(self) -> int:
         """Return what the store takes on disk, as its processes have it in their account; StoreError."""
@@ -70,6 +78,7 @@ class Cache:
             disk, account = os.statvfs(self._folder.places.root), self._room.ledger.read()
             return CacheStats(
                 limit_bytes=self.limit_bytes,
+                is_limit_held=self._room.is_bound_held,
                 used_bytes=self.used_bytes(),
                 free_bytes=disk.f_bavail * disk.f_frsize,
                 n_files=self._index.count(),

@@ -175,4 +175,4 @@ class Growth:
         self._wakes.set()
         if self._thread is not None and self._pid == os.getpid():
             self._thread.join()
-        self._room.ledger.close()
+        self._room.close()

@@ -49,7 +49,7 @@ class Account:
     counted_at_ms: int = 0
     """When what lies there was last counted; 0: never, and ``spent`` is not known."""
     first_free: int = 0
-    """What was free on the disk, the store's own bytes included, when it was first used."""
+    """What was free on the disk, the store's own bytes included, when it was first used while that wasn't little."""
     slots: list[int] = field(default_factory=lambda: [0] * _N_SLOTS)
 
     @property
@@ -124,10 +124,11 @@ class Ledger:
             account.spent = found_bytes + account.written - written_before
             account.counted_at_ms = now_ms()
 
-    def note_first_free(self, free_bytes: int) -> int:
-        """Keep what was free at first, once for all; return what is kept. OSError."""
+    def note_first_free(self, free_bytes: int, enough_bytes: int) -> int:
+        """Keep what was free at first, once for all where it is enough; return what is kept. OSError."""
         with self._lock, self._changing() as account:
-            account.first_free = account.first_free or max(free_bytes, 1)
+            if account.first_free < enough_bytes:
+                account.first_free = free_bytes
             return account.first_free
 
     def read(self) -> Account:

@@ -83,8 +83,14 @@ def unlock(fd: int, span: ByteRange) -> None:
 
 def is_locked(fd: int, span: ByteRange) -> bool:
     """Return whether another descriptor has a lock, shared or not, on some of these bytes."""
+    return find_locked(fd, span) is not None
+
+
+def find_locked(fd: int, span: ByteRange) -> int | None:
+    """Return where one such lock begins, whichever the kernel met first; None where there is none."""
     found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, _flock(fcntl.F_WRLCK, span))
-    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+    kind, _, start, *_ = _FLOCK.unpack(found)
+    return None if kind == fcntl.F_UNLCK else int(start)
 
 
 def _flock(kind: int, span: ByteRange) -> bytes:

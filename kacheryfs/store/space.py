@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -9,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.quantities import CacheSize
+from .bounds import Bounds
 from .ledger import Ledger
+from .places import Places
 
 _MEASURE_AGAIN_BYTES = 64 * 1024 * 1024
 _MEASURE_AGAIN_S = 1.0
-"""A measurement is one statvfs; others write to the disk too, so it isn't trusted for longer."""
+"""A measurement is one statvfs; others write to the disk too, so it isn't trusted for longer. Nor is the bound."""
 _MAX_RESERVE_BYTES = 8 * 1024 * 1024
 _MAX_MARGIN_BYTES = 16 * 1024 * 1024
 HIGH, LOW = 0.96, 0.92
@@ -21,6 +24,11 @@ HIGH, LOW = 0.96, 0.92
 FILE_BYTES = 24 * 1024
 """What a file counts for beside its blocks and their presence: its folders, at most five of 4 KiB, and its row in the
 index. Taken, counted and given back alike, whatever was made: so nothing adds up."""
+
+
+_NEARLY_FULL_FRACTION = 0.1
+_NEARLY_FULL_BYTES = 2_000_000_000
+"""With less of the disk free, or less than this, half of it isn't kept as the bound: it would stay tiny for ever."""
 
 
 class FreeSpace:
@@ -71,24 +79,58 @@ class FreeSpace:
 class Room:
     """What the store may write: below its bound, as its processes have agreed, and above the floor of free space."""
 
-    def __init__(self, root: Path, ledger: Ledger, size: CacheSize | None, min_free_fraction: float) -> None:
+    def __init__(
+        self,
+        root: Path,
+        ledger: Ledger,
+        size: CacheSize | None,
+        min_free_fraction: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """``size`` None: no bound but the floor."""
         self._root = root
         self._size = size
+        self._clock = clock
         self._limit_bytes: int | None = None
+        self._looked_at_s = 0.0
+        self._is_holding = False
+        self.is_bound_held = False
+        """Whether the bound at the last look is that of a live process that has all go by it."""
+        self._bounds = Bounds(Places(root).lock)
         self.is_filling = False
         """Whether so much was used at the last look that room should be made."""
         self.ledger = ledger
-        self.free = FreeSpace(root, min_free_fraction, min_free_bytes=(size and size.free_bytes) or 0)
+        self.free = FreeSpace(root, min_free_fraction, clock, min_free_bytes=(size and size.free_bytes) or 0)
 
     @property
     def limit_bytes(self) -> int:
-        """The bound on all that lies in the store's folder; OSError."""
-        if self._limit_bytes is None:
+        """The bound on all that lies in the store's folder, by the smallest of those that are held; OSError."""
+        now = self._clock()
+        if self._limit_bytes is None or now >= self._looked_at_s + _MEASURE_AGAIN_S:
             self._limit_bytes = self._find_limit()
+            self._looked_at_s = now
         return self._limit_bytes
 
+    def hold_bound(self) -> None:
+        """Have every process on this store go by this one's bound, too, until ``close``; OSError.
+
+        What only stays free is no bound to hold.
+        """
+        self._is_holding = self._size is not None and self._size.free_bytes is None
+        self._limit_bytes = self._find_limit()
+
     def _find_limit(self) -> int:
+        """Return our own bound or what is held, the smaller; 'auto' isn't anybody's wish, and gives way to a larger."""
+        own_bytes = self._find_own_limit()
+        if self._is_holding:
+            with contextlib.suppress(OSError):  # a store that can't be written now
+                self._bounds.hold(own_bytes)
+        held_bytes = self._bounds.find()
+        is_held = held_bytes is not None and (held_bytes <= own_bytes or self._size == CacheSize())
+        self.is_bound_held = is_held
+        return held_bytes if held_bytes is not None and is_held else own_bytes
+
+    def _find_own_limit(self) -> int:
         size = self._size
         if size is not None and size.n_bytes is not None:
             return size.n_bytes
@@ -98,11 +140,19 @@ class Room:
             return total_bytes
         if size.disk_fraction is not None:
             return int(total_bytes * size.disk_fraction)
-        return self._find_first_free(disk.f_bavail * disk.f_frsize) // 2
+        return self._find_first_free(disk.f_bavail * disk.f_frsize, total_bytes) // 2
 
-    def _find_first_free(self, free_bytes: int) -> int:
-        kept = self.ledger.read()
-        return kept.first_free or self.ledger.note_first_free(free_bytes + kept.spent)
+    def _find_first_free(self, free_bytes: int, total_bytes: int) -> int:
+        """Return what was free when the store was first used and the disk wasn't nearly full; until then, what is."""
+        account = self.ledger.read()
+        enough_bytes = max(int(total_bytes * _NEARLY_FULL_FRACTION), _NEARLY_FULL_BYTES)
+        if account.first_free >= enough_bytes:
+            return account.first_free
+        found_bytes = free_bytes + account.spent
+        if found_bytes >= enough_bytes:
+            with contextlib.suppress(OSError):  # a store that only others may write to, and keep this for
+                return self.ledger.note_first_free(found_bytes, enough_bytes)
+        return found_bytes
 
     def take(self, n_bytes: int) -> bool:
         """Return whether ``n_bytes`` may be written; ``settle`` says how many were. OSError."""
@@ -113,6 +163,12 @@ class Room:
         is_taken = self.ledger.take(n_bytes, usable_bytes, min(limit_bytes // 256, _MAX_RESERVE_BYTES))
         self.is_filling = self.ledger.seen_bytes > HIGH * usable_bytes
         return is_taken
+
+    def close(self) -> None:
+        """Give back what is in reserve, and hold no bound any more."""
+        self._is_holding = False
+        self._bounds.release()
+        self.ledger.close()
 
     def words_of_refusal(self, n_bytes: int) -> str:
         """Tell why so much can't be taken now, and what helps. OSError."""

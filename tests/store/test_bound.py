@@ -8,6 +8,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from store_content import BLOCK_BYTES, make_content, put_all
@@ -20,6 +21,7 @@ from kacheryfs.store.ledger import Ledger
 from kacheryfs.store.space import Room
 
 MIB = 1024 * 1024
+GB = 10**9
 
 
 @pytest.fixture
@@ -142,11 +144,41 @@ def test_half_of_what_was_free_at_first_stays_the_bound(tmp_path: Path) -> None:
     assert store.cache.limit_bytes == pytest.approx(disk.f_bavail * disk.f_frsize / 2, rel=0.05)
     store.close()
     ledger = Ledger(tmp_path / "store" / "usage")
-    kept = ledger.note_first_free(1)
+    kept = ledger.note_first_free(1, 1)
     ledger.close()
     again = Store(tmp_path / "store", cache_size=CacheSize())
     assert again.cache.limit_bytes == kept // 2
     again.close()
+
+
+def pretend_disk(monkeypatch: pytest.MonkeyPatch, free_bytes: int, total_bytes: int = 100 * GB) -> None:
+    sizes = {"f_frsize": 1, "f_blocks": total_bytes, "f_bavail": free_bytes}
+    monkeypatch.setattr("kacheryfs.store.space.os.statvfs", lambda _: SimpleNamespace(**sizes))
+
+
+@pytest.mark.parametrize("first_free", [0, 1_164_000, 9 * GB])
+def test_what_was_free_on_a_nearly_full_disk_does_not_stay_the_bound(
+    path: Path, monkeypatch: pytest.MonkeyPatch, first_free: int
+) -> None:
+    now, ledger = [0.0], Ledger(path)
+    ledger.note_first_free(first_free, 1)
+    room = Room(path.parent, ledger, CacheSize(), 0.0, lambda: now[0])
+    for free_bytes, limit_bytes in [(MIB, MIB // 2), (4 * GB, 2 * GB), (60 * GB, 30 * GB), (MIB, 30 * GB)]:
+        now[0] += 1
+        pretend_disk(monkeypatch, free_bytes)
+        assert room.limit_bytes == limit_bytes
+    again = Ledger(path)
+    assert Room(path.parent, again, CacheSize(), 0.0).limit_bytes == 30 * GB, "what was enough is kept for good"
+    for opened in (ledger, again):
+        opened.close()
+
+
+def test_half_of_a_tiny_disk_is_never_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pretend_disk(monkeypatch, GB, total_bytes=GB)
+    ledger = Ledger(path)
+    assert Room(path.parent, ledger, CacheSize(), 0.0).limit_bytes == GB // 2
+    assert ledger.read().first_free == 0
+    ledger.close()
 
 
 def test_a_bound_may_be_a_share_of_the_disk_or_bytes(tmp_path: Path) -> None:

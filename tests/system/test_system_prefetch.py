@@ -184,6 +184,22 @@ def test_what_is_larger_than_the_cache_is_refused(alice: Lab, make_lab: MakeLab,
     assert bob.try_run("prefetch", link, "--range", "0:3000000", "--peer", server.url).returncode == 0
 
 
+def test_the_bound_of_a_live_mount_holds_for_prefetch_and_is_what_the_cache_tells(
+    alice: Lab, make_lab: MakeLab
+) -> None:
+    link, server = alice.share(write(alice.folder / "rec.dat", SAMPLES)), alice.serve()
+    bob = make_lab("bob")
+    mount = bob.mount(server, flags=["--cache-size", "5MB"])
+    done = bob.try_run("prefetch", link, "--peer", server.url)
+    assert done.returncode == 6
+    assert b"the cache holds 5.00 MB, and this is 9.60 MB at least" in done.stderr
+    assert bob.json("cache", "stats")["limit_bytes"] == mount.status()["cache"]["limit_bytes"] == 5_000_000
+    assert "5.00 MB (by a live mount or server; setting cache_size: auto)" in bob.run("cache", "stats")
+    mount.kill()
+    assert bob.json("cache", "stats")["limit_bytes"] > 5_000_000, "who was killed holds nothing"
+    bob.run("prefetch", link, "--peer", server.url)
+
+
 def test_what_is_shared_here_needs_no_room(make_lab: MakeLab) -> None:
     lab = make_lab("alice", cache_size="5 MB")
     assert lab.json("mirror", lab.share(write(lab.folder / "rec.dat", SAMPLES)))["files"] == 1
