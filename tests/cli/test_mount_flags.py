@@ -75,3 +75,15 @@ def test_a_limit_is_a_flag_where_it_matters(command: list[str], flag: str, shown
     rows = {row.name: row for row in settings_of(parse([*command, flag])).rows()}
     row = rows[flag.partition("=")[0].removeprefix("--").replace("-", "_")]
     assert (row.text, row.source) == (shown, "flag")
+
+
+def test_help_and_config_say_what_0_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["mount", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.count("none or 0: no limit") == 2
+    assert "or 0 to keep nothing" in words
+    told = {row.name: row.help for row in settings_of(parse(["config"])).rows()}
+    assert "0: no limit" in told["upload_limit"]
+    assert "0: no limit" in told["download_limit"]
+    assert "0: keep nothing" in told["cache_size"]
