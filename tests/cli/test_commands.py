@@ -90,6 +90,7 @@ def test_a_mount_whose_log_cant_be_written_says_so(
         (["mirror", LINK, "--listen", "127.0.0.1:0"], 2),
         (["mirror", LINK, "--to", "copies", "--listen", "127.0.0.1:0"], 2),
         (["mirror", LINK, "--to", "nonsense://x/y"], 2),
+        (["mirror", LINK, "--to", "memory://x"], 2),
         (["mirror", LINK, "--to", "/proc/x"], 6),
         (["pin", "nonsense"], 2),
         (["unpin", LINK], 2),
