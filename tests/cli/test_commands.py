@@ -45,6 +45,7 @@ def test_a_mount_whose_log_cant_be_written_says_so(
         (["unshare", "sha1://zz"], 2),
         (["serve", "--listen", "nonsense"], 2),
         (["serve", "--listen", "127.0.0.1:99999"], 2),
+        (["serve", "--upload-limit", "-5MB/s"], 2),
         (["serve", "--listen", "8.8.8.8:0"], 10),
         (["mount", "a\0b"], 8),
         (["mount", "m", "--peer", "ftp://x"], 2),
