@@ -131,8 +131,12 @@ def _known_folder(name: str, help_: str) -> _Known:
 
 KNOWN: Mapping[str, _Known] = {
     "listen": _Known("listen", parse_address, f"127.0.0.1:{DEFAULT_PORT}", "where `serve` answers peers"),
-    "upload_limit": _Known("upload_limit", parse_rate, "none", "what is sent to all peers together, such as 10 MB/s"),
-    "download_limit": _Known("download_limit", parse_rate, "none", "what is received of files from all peers together"),
+    "upload_limit": _Known(
+        "upload_limit", parse_rate, "none", "what is sent to all peers together, such as 10 MB/s; none or 0: no limit"
+    ),
+    "download_limit": _Known(
+        "download_limit", parse_rate, "none", "what is received of files from all peers together; none or 0: no limit"
+    ),
     "max_connections": _Known("max_connections", parse_count, 256, "of peers, at once; half of them from one address"),
     "access": _Known("access", _parse_word(ACCESSES), "everybody", "who is answered: everybody, local, or secret"),
     "secret_file": _Known("secret_file", None, None, "what peers must know where access is secret, a secret a line"),
@@ -144,7 +148,10 @@ KNOWN: Mapping[str, _Known] = {
     ),
     "readahead": _Known("readahead_bytes", parse_size_bytes, "16 MiB", "how far to fetch ahead of a sequential reader"),
     "cache_size": _Known(
-        "cache_size", parse_cache_size, "auto", "the store's bound on disk; auto: half of what was free at first start"
+        "cache_size",
+        parse_cache_size,
+        "auto",
+        "the store's bound on disk; auto: half of what was free at first start; 0: keep nothing",
     ),
     "min_free_fraction": _Known("min_free_fraction", parse_fraction, "5 %", "share of the disk that the store leaves"),
     "require_manifest": _Known("require_manifest", parse_yes_no, False, "refuse names that carry no manifest"),

@@ -64,14 +64,10 @@ def open_collection_list(settings: Settings) -> CollectionList:
 
 
 def open_source(settings: Settings) -> LocalSource:
-    """Return what this machine serves; a bound that was set, and isn't the default, holds meanwhile."""
-    from ..core.quantities import CacheSize
+    """Return what this machine serves."""
     from ..serve.local import LocalSource
 
-    store = open_store(settings)
-    if settings.cache_size != CacheSize():
-        store.cache.hold_bound()
-    return LocalSource(open_catalog(settings), store)
+    return LocalSource(open_catalog(settings), open_store(settings))
 
 
 def our_peer_id(settings: Settings) -> bytes:

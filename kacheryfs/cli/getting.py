@@ -15,7 +15,7 @@ from ..core.tree import Tree
 from ..errors import InputError
 from .configuration import settings_of
 from .finding import name_of, resolve
-from .landing import Landing, Target, part_path
+from .landing import Landing, Target, part_path, refusing
 from .progress import Progress
 from .terminal import put, put_json, say
 from .units import format_bytes, format_count
@@ -78,7 +78,8 @@ async def _get_tree(engine: Engine, tree: Tree, landing: Landing) -> None:
     targets = plan(tree, landing.path)
     landing.progress.set_total(tree.total_bytes)
     landing.refuse_conflicts(targets)
-    _make_folders(tree, landing.path)
+    with refusing(landing.path):
+        _make_folders(tree, landing.path)
     limit = trio.CapacityLimiter(N_AT_ONCE)
     async with trio.open_nursery() as nursery:
         for target in targets:

@@ -180,7 +180,7 @@ def _add_mirror(commands: Commands) -> None:
         has_json=True,
     )
     mirror.add_argument("targets", nargs="+", metavar="LINK|PATH", help=_TARGET)
-    mirror.add_argument("--to", metavar="TARGET", help="a folder, or a URL of any fsspec file system")
+    mirror.add_argument("--to", metavar="TARGET", help="a folder, or a URL of fsspec's: s3://, gs://, sftp://, …")
     mirror.add_argument("--watch", action="store_true", help="stay, serve, and repair, until Ctrl-C or SIGTERM")
     mirror.add_argument("--every", metavar="S", help="how often --watch looks whether all is here (default: 60 s)")
     mirror.add_argument("--listen", metavar="HOST:PORT", help="where --watch answers peers; as for kacheryfs serve")

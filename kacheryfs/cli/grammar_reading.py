@@ -44,7 +44,9 @@ def _add_mount(commands: Commands) -> None:
     mount.add_argument("--serve", action="store_true", help="answer peers, too, from a process beside the mount")
     add_server_flags(mount)
     mount.add_argument(
-        "--cache-size", metavar="SIZE", help="the store's bound on disk: 200GB, 80%% of it, 'free 50GB', or auto"
+        "--cache-size",
+        metavar="SIZE",
+        help="the store's bound on disk: 200GB, 80%% of it, 'free 50GB', auto, or 0 to keep nothing",
     )
     mount.add_argument("--ready-fd", type=int, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
     add_engine_flags(mount)
@@ -148,7 +150,9 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peer", action="append", default=[], metavar="URL", help="ask this peer too, this time")
     parser.add_argument("--read-timeout", metavar="S", help="seconds that a read waits while no peer can serve it")
     parser.add_argument(
-        "--download-limit", metavar="RATE", help="what is received of files from all peers together, such as 20MB/s"
+        "--download-limit",
+        metavar="RATE",
+        help="what is received of files from all peers together, such as 20MB/s; none or 0: no limit",
     )
     parser.add_argument(
         "--require-manifest",

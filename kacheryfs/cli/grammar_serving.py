@@ -96,7 +96,11 @@ def add_server_flags(parser: argparse.ArgumentParser) -> None:
         help="default: 127.0.0.1 and the setting's port; port 0 picks a free one",
     )
     parser.add_argument("--access", metavar="WHO", help="who is answered: everybody, local, or secret")
-    parser.add_argument("--upload-limit", metavar="RATE", help="what is sent to all peers together, such as 20MB/s")
+    parser.add_argument(
+        "--upload-limit",
+        metavar="RATE",
+        help="what is sent to all peers together, such as 20MB/s; none or 0: no limit",
+    )
     parser.add_argument("--max-connections", metavar="N", help="of peers, at once; half of them from one address")
     parser.add_argument(
         "--metrics",

@@ -130,7 +130,7 @@ def stats(args: argparse.Namespace) -> int:
 def _rows_of(found: CacheStats, settings: Settings) -> list[tuple[str, str]]:
     since = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.evicting_since_s))
     evicted = f"{format_bytes(found.evicted_bytes)} ({found.evicted_blocks:,} blocks) since {since}"
-    by = "by a live mount or server; " if found.is_limit_held else ""
+    by = "by a live mount; " if found.is_limit_held else ""
     return [
         ("store", str(settings.store_dir)),
         ("limit", f"{format_bytes(found.limit_bytes)} ({by}setting cache_size: {settings.cache_size})"),

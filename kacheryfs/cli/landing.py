@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 CHUNK_BYTES = 1024 * 1024
 N_CHUNKS_AHEAD = 4
 MAX_NAME_BYTES = 255
+_NEVER = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG})
+"""What only another place helps against, where a full or broken disk may be mended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +83,9 @@ class Landing:
     async def _fetch(self, located: LocatedFile, target: Target) -> None:
         if self.progress.total_bytes is None:
             self.progress.set_total(located.size_bytes)
-        target.path.parent.mkdir(parents=True, exist_ok=True)
-        fd = _open_part(target.part)
+        with refusing(target.path):
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            fd = _open_part(target.part)
         try:
             sha1 = await self._copy(located, fd, target.path)
             if sha1 != target.request.sha1:
@@ -129,6 +134,17 @@ def _write(target: Path, fd: int, data: bytes, offset: int, hasher: Any) -> None
             view, offset = view[n_bytes:], offset + n_bytes
     except OSError as exc:
         raise OSError(exc.errno, exc.strerror, str(target)) from exc  # so that the line says which file
+
+
+@contextlib.contextmanager
+def refusing(place: Path) -> Iterator[None]:
+    """Turn what a place never takes into an InputError: it is inside a mount, say, or somebody else's."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _NEVER:
+            raise
+        raise InputError(f"{place} can't be written: {exc.strerror}; name another DEST") from exc
 
 
 def _open_part(part: Path) -> int:

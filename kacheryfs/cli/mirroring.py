@@ -82,6 +82,8 @@ def open_target(text: str, settings: Settings) -> Target:
         raise InputError("--to is empty or has a NUL in it: name a folder, or a URL such as s3://bucket/prefix")
     if scheme in ("", "file"):
         return FolderTarget(Path(text.removeprefix("file://")).expanduser())
+    if scheme.rpartition("::")[2] == "memory":
+        raise InputError("--to memory://…: that is gone once this command ends; name a folder, or s3://bucket/prefix")
     try:
         from ..fsspec_files.targets import FsspecTarget
     except ImportError as exc:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from . import grammar_collections, grammar_keeping, grammar_reading, grammar_ser
 from .commands import Commands
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from typing import Any, NoReturn
 
 _EXIT_CODES = """\
 exit codes:
@@ -33,8 +34,16 @@ Every command explains itself: kacheryfs COMMAND --help
 """
 
 
+_NEGATIVE = re.compile(r"-\.?[0-9]")
+"""How a negative quantity begins; no flag of ours does."""
+
+
 class Parser(argparse.ArgumentParser):
     """Say what is wrong in one line, and where to read more."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._negative_number_matcher = _NEGATIVE  # argparse's own lets -5 be a value, and takes -5MB/s for a flag
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"kacheryfs: {message}; see {self.prog} --help\n")

@@ -85,7 +85,7 @@ _AUTO = "auto"
 _FREE_FLOOR = re.compile(r"free\s+(.+)\Z", re.IGNORECASE)
 _CACHE_HELP = (
     "expected a size such as '50 GB', at least 1 MB, a share of the disk such as '80 %' (less than 100 %), "
-    "'free 20 GB' or 'auto'"
+    "'free 20 GB', 'auto', or 0, which keeps nothing"
 )
 _MIN_CACHE_BYTES = 1_000_000
 """Less holds no four blocks: 80 was meant as 80 % or 80 GB. 0 is what keeps nothing on purpose."""
@@ -128,7 +128,7 @@ def parse_cache_size(value: object) -> CacheSize:
     return size
 
 
-_RATE_HELP = "expected bytes per second such as '10 MB/s', at least 16 kB/s, or 'none'"
+_RATE_HELP = "expected bytes per second such as '10 MB/s', at least 16 kB/s, or for no limit 'none' or 0"
 _MIN_RATE_BYTES_PER_S = 16_000
 """Below 4 KiB/s a peer gives us up, and a few may ask at once."""
 

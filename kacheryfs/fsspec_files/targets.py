@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from fsspec.core import url_to_fs
+from fsspec.registry import known_implementations, registry
 
 from ..errors import InputError, KacheryError, StoreError
 
@@ -26,6 +27,10 @@ PART_BYTES = 16 * 1024 * 1024
 MAX_PARTS = 9_000
 """S3 takes 10,000."""
 PARTS = ".kacheryfs-mirror"
+_KNOWN_TO_WORK = (
+    "name a folder, or a URL of s3://, gs://, az://, sftp:// or webdav://, each once its package is installed: "
+    "pip install s3fs, gcsfs, adlfs, paramiko, webdav4"
+)
 
 Seam = Callable[[], contextlib.AbstractContextManager[None]]
 
@@ -40,6 +45,9 @@ class FsspecTarget:
         self._secret = secret + at
         self._shown = f"{scheme}://{rest.removeprefix(self._secret)}"
         self._scheme = scheme
+        unknown = [name for name in scheme.split("::") if name not in {*known_implementations, *registry}]
+        if unknown:
+            raise InputError(f"{self._shown}: no file system is known by {unknown[0]}://; {_KNOWN_TO_WORK}")
         try:
             self._fs, root = url_to_fs(url)
         except Exception as exc:  # some connect at once, and raise what their libraries raise

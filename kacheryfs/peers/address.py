@@ -60,7 +60,8 @@ def parse_peer_url(text: str) -> PeerAddress:
 
 def _refuse_extras(url: str, parts: SplitResult) -> None:
     if parts.username is not None or parts.password is not None:
-        raise _refusal(parts.scheme + "://…@" + (parts.hostname or ""), "peers know no user names or passwords")
+        host = parts.netloc.rpartition("@")[2]
+        raise _refusal(f"{parts.scheme}://...@{host}", "peers know no user names or passwords")
     if "?" in url or "#" in url:
         raise _refusal(url, "it has a query or a fragment")
 

@@ -26,7 +26,7 @@ The *store* (``blocks`` tells how it works) is what we fetched. On disk:
     sending, holding                                    keeping blocks, and whole files, from being evicted
     evictor, victims, punching                          what goes, in which order, and how
     growth, space, ledger, counting                     the bound: who may write how much, and what really lies there
-    bounds                                              whose bound holds: the smallest of live mounts and servers
+    bounds                                              whose bound holds: the smallest of live mounts
     cache, pins                                         what the owner of the cache sees and wants
     folder, places, locks, trouble                      the folder: made, named, locked
     parts, index, survey                                parts of manifests; the database; making it again

@@ -47,7 +47,7 @@ class StoreFolder:
             if not root.is_dir() and exc.errno not in FULL:
                 reason = exc.strerror or str(exc)
                 raise StoreError(f"store {root}: can't be made: {reason}; name another folder with --store") from exc
-            self.trouble.report(exc)
+            self.trouble.note(exc)  # who only reads need not hear of it; who puts is told then
 
     def make_ready(self) -> None:
         """Prepare the folder where it isn't: it could not be written so far, or somebody removed it."""

@@ -20,15 +20,15 @@ from .forks import guarded
 
 logger = logging.getLogger(__name__)
 
-_SCHEMA = """
+_MODES = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-CREATE TABLE IF NOT EXISTS file (
+"""
+_TABLE = """CREATE TABLE IF NOT EXISTS file (
     sha1 BLOB NOT NULL, manifest TEXT NOT NULL, salted BLOB NOT NULL, size_bytes INTEGER NOT NULL,
     block_bytes INTEGER NOT NULL, is_proven INTEGER NOT NULL, PRIMARY KEY (sha1, manifest)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS by_salted ON file (salted);
-"""
+) WITHOUT ROWID"""
+_BY_SALTED = "CREATE INDEX IF NOT EXISTS by_salted ON file (salted)"
 _INSERT = "INSERT OR {} INTO file VALUES (?, ?, ?, ?, ?, ?)"
 _CORRECT = """INSERT INTO file VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes, block_bytes = excluded.block_bytes"""
@@ -173,31 +173,36 @@ class Index:
             return False
 
     def _open(self) -> sqlite3.Connection:
+        """Open the file; where it can't be written and has no table, which is as good as none, one in memory."""
         self._is_substitute = False
-        is_new = not self._path.exists()
         try:
-            return self._open_at(self._path.as_uri(), is_new)
-        except sqlite3.OperationalError:
-            if self._path.exists():
-                return _open_read_only(self._path)
-        self._is_substitute = True
-        return self._open_at(":memory:", is_new=True)
+            return self._open_at(self._path.as_uri())
+        except sqlite3.OperationalError as exc:
+            database = _find_read_only(self._path) if self._path.exists() else None
+            if database is None and "locked" in str(exc):
+                raise  # by a process that is making the table; no error code tells before Python 3.11
+        self._is_substitute = database is None
+        return database or self._open_at(":memory:")
 
-    def _open_at(self, uri: str, is_new: bool) -> sqlite3.Connection:
+    def _open_at(self, uri: str) -> sqlite3.Connection:
         database = _connect(uri)
         try:
-            database.executescript(_SCHEMA)
-            if is_new:
-                self._fill(database)
+            database.executescript(_MODES)
+            if not _has_table(database):
+                self._make_table(database)
         except BaseException:
             database.close()
             raise
         return database
 
-    def _fill(self, database: sqlite3.Connection) -> None:
+    def _make_table(self, database: sqlite3.Connection) -> None:
+        """Make the table with all that the folders tell, or not at all: on a full disk it would be missed for good."""
+        values = [_values(row) for row in self._find_rows()]  # before the lock is taken: others wait 5 s for it
         with database:
-            database.execute("BEGIN")
-            database.executemany(_INSERT.format("IGNORE"), map(_values, self._find_rows()))
+            database.execute("BEGIN IMMEDIATE")
+            database.execute(_TABLE)
+            database.execute(_BY_SALTED)
+            database.executemany(_INSERT.format("IGNORE"), values)
 
 
 def _connect(uri: str) -> sqlite3.Connection:
@@ -206,22 +211,32 @@ def _connect(uri: str) -> sqlite3.Connection:
     return database
 
 
-def _open_read_only(path: Path) -> sqlite3.Connection:
-    """Open it as it lies there; ``immutable`` where SQLite can't make the files beside it that WAL mode needs."""
+def _has_table(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'file'").fetchall())
+
+
+def _find_read_only(path: Path) -> sqlite3.Connection | None:
+    """Open it as it lies there; ``immutable`` where SQLite can't make the files beside it that WAL mode needs.
+
+    None where it has no table.
+    """
     try:
-        return _open_checked(path.as_uri() + "?mode=ro")
+        return _find_checked(path.as_uri() + "?mode=ro")
     except sqlite3.OperationalError:
-        return _open_checked(path.as_uri() + "?mode=ro&immutable=1")
+        return _find_checked(path.as_uri() + "?mode=ro&immutable=1")
 
 
-def _open_checked(uri: str) -> sqlite3.Connection:
+def _find_checked(uri: str) -> sqlite3.Connection | None:
     database = _connect(uri)
     try:
-        database.execute("SELECT count(*) FROM file").fetchall()
+        if _has_table(database):
+            database.execute("SELECT count(*) FROM file").fetchall()
+            return database
     except sqlite3.Error:
         database.close()
         raise
-    return database
+    database.close()
+    return None
 
 
 def _manifest_text(binding: Binding) -> str:

@@ -31,6 +31,12 @@ class Trouble:
         """What the last trouble was, and what helps; it may be over."""
         self._last_warning_s = float("-inf")
 
+    def note(self, exc: OSError | StoreError) -> None:
+        """Remember what the disk refused before anything was to be kept."""
+        with self._lock:
+            self.reason = _words_of(exc)
+        logger.debug("store %s: can't be written for now: %s", self._root, self.reason)
+
     def report(self, exc: OSError | StoreError) -> None:
         """Log one warning at the start of a bad time; quiet (debug) after it."""
         reason = _words_of(exc)

@@ -228,9 +228,16 @@ async def test_a_full_disk_ends_it_in_one_line(tmp_path: Path, monkeypatch: pyte
         await export(Memory(), FolderTarget(tmp_path))
 
 
-def test_an_unknown_file_system_is_bad_input() -> None:
-    with pytest.raises(InputError, match="nonsense"):
-        FsspecTarget("nonsense://x/y")
+@pytest.mark.parametrize("url", ["nonsense://x/y", "dir::nonsense://x/y"])
+def test_an_unknown_file_system_is_bad_input_and_others_are_named(url: str) -> None:
+    with pytest.raises(InputError, match=r"known by nonsense://; .* s3://, gs://, .*: pip install s3fs, gcsfs,"):
+        FsspecTarget(url)
+
+
+@pytest.mark.parametrize("url", ["memory://x", "memory://", "dir::memory://x"])
+def test_a_target_that_is_gone_with_the_process_is_bad_input(url: str) -> None:
+    with pytest.raises(InputError, match="gone once this command ends"):
+        open_target(url, load_settings({}, {"HOME": "/nowhere"}))
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///kachery"])

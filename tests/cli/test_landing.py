@@ -5,10 +5,12 @@ import fcntl
 import hashlib
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from kacheryfs.cli.entry import sole_cause
+from kacheryfs.cli.getting import _get_tree as get_tree
 from kacheryfs.cli.getting import choose_path, plan
 from kacheryfs.cli.landing import Landing, Target, part_path
 from kacheryfs.cli.progress import Progress
@@ -17,6 +19,9 @@ from kacheryfs.core.model import Binding, Sha1
 from kacheryfs.core.request import FileRequest, Trust
 from kacheryfs.core.tree import FileEntry, Tree
 from kacheryfs.errors import InputError, ProofError
+
+if TYPE_CHECKING:
+    from kacheryfs.mount.engine import Engine
 
 DATA = b"0123456789" * 300_000
 SHA1 = Sha1.of(DATA)
@@ -112,6 +117,30 @@ async def test_a_file_that_cant_be_written_is_named(tmp_path: Path, monkeypatch:
     assert isinstance(cause, OSError)
     assert (cause.errno, cause.filename) == (errno.ENOSPC, str(landing.path))
     assert names_in(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+async def test_a_place_that_never_takes_a_file_is_bad_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def mkdir(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    landing = landing_at(tmp_path / "mount" / "file")
+    with pytest.raises(InputError, match=f"{landing.path} can't be written: .*; name another DEST"):
+        await landing.land(Memory(), target_at(landing.path))
+    with pytest.raises(InputError, match="name another DEST"):
+        await get_tree(cast("Engine", Memory()), Tree({}, {}), landing)
+
+
+async def test_a_disk_that_may_be_mended_is_no_bad_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mkdir(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with pytest.raises(OSError, match="No space left"):
+        await landing_at(tmp_path / "file").land(Memory(), target_at(tmp_path / "file"))
 
 
 async def test_two_that_write_one_file_do_not_mix(tmp_path: Path) -> None:

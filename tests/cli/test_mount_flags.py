@@ -75,3 +75,35 @@ def test_a_limit_is_a_flag_where_it_matters(command: list[str], flag: str, shown
     rows = {row.name: row for row in settings_of(parse([*command, flag])).rows()}
     row = rows[flag.partition("=")[0].removeprefix("--").replace("-", "_")]
     assert (row.text, row.source) == (shown, "flag")
+
+
+def test_help_and_config_say_what_0_means(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["mount", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.count("none or 0: no limit") == 2
+    assert "or 0 to keep nothing" in words
+    told = {row.name: row.help for row in settings_of(parse(["config"])).rows()}
+    assert "0: no limit" in told["upload_limit"]
+    assert "0: no limit" in told["download_limit"]
+    assert "0: keep nothing" in told["cache_size"]
+
+
+@pytest.mark.parametrize(
+    ("command", "value", "expected"),
+    [
+        (["serve", "--upload-limit"], "-5MB/s", "at least 16 kB/s"),
+        (["mount", "/m", "--download-limit"], "-.5 MB/s", "at least 16 kB/s"),
+        (["mount", "/m", "--cache-size"], "-5GB", "at least 1 MB"),
+    ],
+)
+def test_a_negative_quantity_is_a_bad_value_and_no_flag(command: list[str], value: str, expected: str) -> None:
+    with pytest.raises(InputError, match=f"can't be '{value}': .*{expected}"):
+        settings_of(parse([*command, value]))
+
+
+def test_a_flag_that_takes_a_value_does_not_swallow_the_next_flag() -> None:
+    with pytest.raises(SystemExit):
+        parse(["serve", "--upload-limit", "--metrics"])
+    with pytest.raises(SystemExit):
+        parse(["serve", "--upload-limit", "-v"])

@@ -106,3 +106,13 @@ def test_serve_says_what_is_wrong_with_its_secret(
     assert main(["serve", "--listen", "127.0.0.1:0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "access is by secret" in line
+
+
+@pytest.mark.parametrize("place", ["lab.example:27180", "[::1]:8", "lab.example"])
+def test_a_url_with_a_password_is_told_with_its_port_and_without_the_password(
+    place: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["peer", "add", f"http://user:word@{place}"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"'http://...@{place}' is no peer's URL: peers know no user names" in line
+    assert "word@" not in line

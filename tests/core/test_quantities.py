@@ -240,3 +240,10 @@ def test_a_cache_size_is_read_back_as_it_was_written(n_bytes: int, percentage: D
 def test_what_bounds_nothing_is_no_cache_size(value: object) -> None:
     with pytest.raises(ValueError, match="free 20 GB"):
         parse_cache_size(value)
+
+
+def test_what_0_means_is_told_to_who_writes_less_than_can_be() -> None:
+    with pytest.raises(ValueError, match="or for no limit 'none' or 0"):
+        parse_rate("15 kB/s")
+    with pytest.raises(ValueError, match="or 0, which keeps nothing"):
+        parse_cache_size("100")

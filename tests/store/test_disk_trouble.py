@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -231,6 +232,53 @@ def test_a_read_only_store_is_read(
         opened.close()
     store.close()
     writer.close()
+
+
+def spoil_index(root: Path, *, is_in_wal_mode: bool) -> None:
+    """Leave an index as a full disk does: without a table."""
+    for path in root.glob("index.sqlite*"):
+        path.unlink()
+    (root / "index.sqlite").touch()
+    if is_in_wal_mode:
+        with closing(sqlite3.connect(root / "index.sqlite")) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+
+
+@pytest.mark.parametrize("is_in_wal_mode", [False, True])
+def test_a_read_only_store_whose_index_has_no_table_is_told_by_its_folders(
+    root: Path, read_only_view: Path, content: Content, caplog: pytest.LogCaptureFixture, is_in_wal_mode: bool
+) -> None:
+    with closing(Store(root, min_free_fraction=0)) as store, closing(store.open(content.proof())) as file:
+        put_all(file, content, range(2))
+    spoil_index(root, is_in_wal_mode=is_in_wal_mode)
+    with closing(Store(read_only_view)) as store:
+        assert [summary.sha1 for summary in store.files()] == [content.sha1]
+    assert warnings_of(caplog) == []
+
+
+@pytest.mark.parametrize("is_in_wal_mode", [False, True])
+def test_who_only_looks_into_a_store_on_a_full_disk_hears_nothing(
+    small_disk: Path, caplog: pytest.LogCaptureFixture, is_in_wal_mode: bool
+) -> None:
+    root = small_disk / "store"
+    root.mkdir()
+    spoil_index(root, is_in_wal_mode=is_in_wal_mode)
+    with (small_disk / "ballast").open("wb", buffering=0) as file:
+        assert 0 < file.write(bytes(8 * MIB)) <= 4 * MIB
+    with closing(Store(root)) as store:
+        assert list(store.files()) == []
+        assert list(store.pins.all()) == []
+    assert warnings_of(caplog) == []
+
+
+def test_an_index_that_a_full_disk_left_without_a_table_is_filled_once_there_is_room(
+    root: Path, content: Content
+) -> None:
+    with closing(Store(root, min_free_fraction=0)) as store, closing(store.open(content.proof())) as file:
+        put_all(file, content, range(2))
+    spoil_index(root, is_in_wal_mode=True)
+    with closing(Store(root, min_free_fraction=0)) as store:
+        assert [summary.sha1 for summary in store.files()] == [content.sha1]
 
 
 @pytest.mark.expects_warnings
