@@ -28,7 +28,7 @@ class CacheStats:
     limit_bytes: int
     """The bound in force."""
     is_limit_held: bool
-    """Whether it is in force by a live mount or server, and not by this process's own setting alone."""
+    """Whether it is in force by a live mount, and not by this process's own setting alone."""
     used_bytes: int
     """What processes have in reserve included: up to 8 MiB each."""
     free_bytes: int

@@ -1,4 +1,4 @@
-"""The bound of a live mount or server holds for every process on its store, and goes with its holder."""
+"""The bound of a live mount holds for every process on its store, and goes with its holder."""
 
 from __future__ import annotations
 

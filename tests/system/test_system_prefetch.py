@@ -194,7 +194,7 @@ def test_the_bound_of_a_live_mount_holds_for_prefetch_and_is_what_the_cache_tell
     assert done.returncode == 6
     assert b"the cache holds 5.00 MB, and this is 9.60 MB at least" in done.stderr
     assert bob.json("cache", "stats")["limit_bytes"] == mount.status()["cache"]["limit_bytes"] == 5_000_000
-    assert "5.00 MB (by a live mount or server; setting cache_size: auto)" in bob.run("cache", "stats")
+    assert "5.00 MB (by a live mount; setting cache_size: auto)" in bob.run("cache", "stats")
     mount.kill()
     assert bob.json("cache", "stats")["limit_bytes"] > 5_000_000, "who was killed holds nothing"
     bob.run("prefetch", link, "--peer", server.url)
