@@ -62,7 +62,11 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, default=Path("/var/tmp"), help="where 60 GB are free, on a disk (%(default)s)"
     )
-    parser.add_argument("--output", type=Path, help=f"the table's file (a full run: {RESULTS.name}; else only stdout)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help=f"the table's file, written after each row (a full run: {RESULTS.name}; else only stdout)",
+    )
     return parser.parse_args()
 
 
@@ -94,8 +98,10 @@ def _head(is_quick: bool, n_runs: int) -> list[str]:
     ]
 
 
-def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str]]:
-    rows, failures = [], []
+def _measure(bench: Bench, names: list[str], write: Callable[[list[Row], list[str]], None]) -> list[str]:
+    """Measure row after row, ``write`` what there is after each, return what failed."""
+    rows: list[Row] = []
+    failures: list[str] = []
     for name in names:
         start = time.monotonic()
         try:
@@ -105,7 +111,8 @@ def _measure(bench: Bench, names: list[str]) -> tuple[list[Row], list[str]]:
             failures.append(f"- Not measured: {name}: {exc}")
             verdicts = failures[-1]
         print(f"{name}: {time.monotonic() - start:.0f} s\n{verdicts}", file=sys.stderr, flush=True)
-    return rows, failures
+        write(rows, failures)
+    return failures
 
 
 def main() -> int:
@@ -117,18 +124,26 @@ def main() -> int:
     scale = QUICK if options.quick else FULL
     scale = replace(scale, n_runs=options.runs or scale.n_runs)
     folder = Path(tempfile.mkdtemp(prefix="kacheryfs-bench-", dir=options.folder))
+    output = options.output or (None if options.only or options.quick else RESULTS)
+    text = ""
+
+    def write(rows: list[Row], failures: list[str]) -> None:
+        nonlocal text
+        text = render(rows, [*head, *failures])
+        if output:
+            output.write_text(text)
+
     try:
         head = _head(options.quick, scale.n_runs)
         with Bench(folder, scale) as bench:
-            rows, failures = _measure(bench, options.only or list(ROWS))
+            failures = _measure(bench, options.only or list(ROWS), write)
     except BenchError as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    text = render(rows, [*head, *failures])
-    output = options.output or (None if options.only or options.quick else RESULTS)
-    (output.write_text(text) if output else print(text))
+    if not output:
+        print(text)
     return 1 if failures else 0
 
 
