@@ -41,5 +41,7 @@ Invariants
 8. How far a file is trusted is a matter of the name that it was opened by, so the reader knows it, not the file.
 9. A file is closed when nothing refers to it any more: a closed descriptor's number is another file's at once.
 
-Round trips from a name to its first byte: have; root and claim; group and block.
+Round trips from a name to its first byte: have; root and claim; group and block. A waveform snippet is three reads of
+the kernel's, the later ones asked for when the first has come: their blocks ride behind the first one's, where a block
+costs less time than a round trip.
 """

@@ -66,7 +66,8 @@ Errors
   answer. EACCES: only claims are there, and ``--require-manifest`` refuses them. EIO: peers disagree, a proof fails, or
   no peer could serve a read in time.
 - A "no" is remembered for ``negative_ttl_s``, here and by the kernel; adding a peer ends the memory here.
-- A failed read fails again at the same place for a second, without waiting: the kernel asks twice by itself.
+- A failed read fails again at the same place for a second, without waiting: the kernel asks twice by itself. What is
+  at hand of it is given, so that a reader gets to the last present byte though the kernel reads ahead of it.
 - Every asker gets a fresh exception, and every failed request one line in the log.
 - A fault in a handler is EIO for that request, and the mount goes on.
 
