@@ -38,6 +38,7 @@ class Pool:
         return connection
 
     async def _take_slot(self) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             self._slots.acquire_nowait()  # a turn of the event loop less (0.1 ms) before a reader's question leaves
         except trio.WouldBlock:

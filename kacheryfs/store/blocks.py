@@ -44,10 +44,10 @@ drop
     A false claim: presence is cleared first, so that every process sees it, then all is removed.
 
 The bound: what a put will write is taken from the account first (``ledger``), in reserves that count as used, and what
-an eviction freed is given back after it; so all processes together stay below. The bound of a live mount
-holds for every process here (``Cache.hold_bound``): the smallest of them and one's own counts, looked up once a second,
-and a default of one's own ('auto') not at all beside one that is held. A thread evicts ahead of need, from 96 %
-of the bound down to 92 %; a put that finds no room evicts by itself, and where nothing may go it returns False.
+an eviction freed is given back after it; so all processes together stay below. The bound that a live mount
+was given holds for every process here (``Cache.hold_bound``): the smallest of them and one's own counts, looked up once
+a second, and a default of one's own ('auto') not at all beside one that is held. A thread evicts ahead of need, from 96
+% of the bound down to 92 %; a put that finds no room evicts by itself, and where nothing may go it returns False.
 
 What can't be written (a full disk, a read-only one, a removed folder) costs one warning: ``put`` returns False, and
 each later ``put`` tries again. Nothing is mapped for writing, and no data file is mapped at all, so that a failing

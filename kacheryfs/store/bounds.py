@@ -34,6 +34,7 @@ class Bounds:
 
         OSError; the file is made by who makes the store.
         """
+        n_bytes = max(0, min(n_bytes, MAX_SIZE_BYTES))  # some file systems tell of absurd sizes
         with self._lock:
             if self._fd >= 0 and self._held_bytes == n_bytes and self._is_in_place():
                 return

@@ -62,9 +62,8 @@ class Cache:
             return self._room.limit_bytes
 
     def hold_bound(self) -> None:
-        """Have every process on this store go by this one's bound, too, as long as the store is open; StoreError."""
-        with self._translated():
-            self._room.hold_bound()
+        """Have every process on this store go by the bound that this one was given, too, while the store is open."""
+        self._room.hold_bound()
 
     def used_bytes(self) -> int:
         """Return what the store takes on disk, as its processes have it in their account; StoreError."""

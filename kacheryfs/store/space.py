@@ -112,15 +112,18 @@ class Room:
         return self._limit_bytes
 
     def hold_bound(self) -> None:
-        """Have every process on this store go by this one's bound, too, until ``close``; OSError.
+        """Have every process on this store go by this one's bound, too, until ``close``; anew whenever it looks.
 
-        What only stays free is no bound to hold.
+        What only stays free is no bound to hold, and a default ('auto') is nobody's wish.
         """
-        self._is_holding = self._size is not None and self._size.free_bytes is None
-        self._limit_bytes = self._find_limit()
+        self._is_holding = self._size is not None and self._size.free_bytes is None and self._size != CacheSize()
+        self._limit_bytes = None
+        if self._is_holding:
+            with contextlib.suppress(OSError):  # no store yet: the disk is full
+                self.limit_bytes  # noqa: B018  # a look
 
     def _find_limit(self) -> int:
-        """Return our own bound or what is held, the smaller; 'auto' isn't anybody's wish, and gives way to a larger."""
+        """Return our own bound or what is held, the smaller; 'auto' gives way to a larger one, too."""
         own_bytes = self._find_own_limit()
         if self._is_holding:
             with contextlib.suppress(OSError):  # a store that can't be written now
@@ -149,7 +152,7 @@ class Room:
         if account.first_free >= enough_bytes:
             return account.first_free
         found_bytes = free_bytes + account.spent
-        if found_bytes >= enough_bytes:
+        if found_bytes >= enough_bytes and account.counted_at_ms:  # before that, what lies here isn't known
             with contextlib.suppress(OSError):  # a store that only others may write to, and keep this for
                 return self.ledger.note_first_free(found_bytes, enough_bytes)
         return found_bytes

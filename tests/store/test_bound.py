@@ -140,10 +140,11 @@ def test_an_account_that_was_removed_or_spoilt_is_made_again(path: Path) -> None
 
 def test_half_of_what_was_free_at_first_stays_the_bound(tmp_path: Path) -> None:
     store = Store(tmp_path / "store", cache_size=CacheSize())
+    ledger = Ledger(tmp_path / "store" / "usage")
+    ledger.note_count(0, ledger.begin_count())
     disk = os.statvfs(tmp_path)
     assert store.cache.limit_bytes == pytest.approx(disk.f_bavail * disk.f_frsize / 2, rel=0.05)
     store.close()
-    ledger = Ledger(tmp_path / "store" / "usage")
     kept = ledger.note_first_free(1, 1)
     ledger.close()
     again = Store(tmp_path / "store", cache_size=CacheSize())
@@ -163,6 +164,10 @@ def test_what_was_free_on_a_nearly_full_disk_does_not_stay_the_bound(
     now, ledger = [0.0], Ledger(path)
     ledger.note_first_free(first_free, 1)
     room = Room(path.parent, ledger, CacheSize(), 0.0, lambda: now[0])
+    pretend_disk(monkeypatch, 40 * GB)
+    assert room.limit_bytes == 20 * GB
+    assert ledger.read().first_free == first_free, "what lies in the store isn't known before it is counted"
+    ledger.note_count(0, 0)
     for free_bytes, limit_bytes in [(MIB, MIB // 2), (4 * GB, 2 * GB), (60 * GB, 30 * GB), (MIB, 30 * GB)]:
         now[0] += 1
         pretend_disk(monkeypatch, free_bytes)

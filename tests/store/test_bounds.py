@@ -106,6 +106,35 @@ def test_a_smaller_bound_of_ones_own_counts_and_a_default_gives_way(tmp_path: Pa
         assert Bounds(root / "lock").find() is None, "what stays free is no bound to hold"
 
 
+def test_a_default_is_held_by_nobody_and_goes_by_what_is_held(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    with closing(Store(root, cache_size=CacheSize())) as store:
+        store.cache.hold_bound()
+        assert Bounds(root / "lock").find() is None
+        with holding_child(root, 10**17), closing(Store(root, cache_size=CacheSize())) as other:
+            other.cache.hold_bound()
+            assert other.cache.limit_bytes == 10**17
+
+
+def test_a_bound_may_be_held_before_there_is_a_store(tmp_path: Path) -> None:
+    room = Room(tmp_path / "none", Ledger(tmp_path / "usage"), CacheSize(disk_fraction=0.5), 0.0)
+    room.hold_bound()
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "lock").touch()
+    assert Bounds(tmp_path / "none" / "lock").find() is None
+    assert room.limit_bytes == Bounds(tmp_path / "none" / "lock").find()
+    room.close()
+
+
+def test_an_absurd_bound_is_held_as_the_largest(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    bounds = Bounds(tmp_path / "lock")
+    for n_bytes, held in ((1 << 64, MAX_SIZE_BYTES), (-1, 0)):
+        bounds.hold(n_bytes)
+        assert bounds.find() == held
+    bounds.release()
+
+
 def test_a_bound_that_others_hold_is_looked_up_once_a_second(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks, now, find = [0], [100.0], Bounds.find
 
