@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,22 @@ def _load(path: Path) -> Module:
 
 
 MODULES = [_load(path) for path in sorted(PACKAGE.rglob("*.py"))]
-each_module = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.name)
+
+
+def each_module(check: Callable[[Module], None]) -> Callable[[], None]:
+    """Make one test of a rule for all modules: a test for each module and rule took longer than the rules themselves."""
+
+    def test() -> None:
+        wrong = []
+        for module in MODULES:
+            try:
+                check(module)
+            except AssertionError as exc:
+                wrong.append(f"{module.name}: {exc}")
+        assert not wrong, "\n".join(wrong)
+
+    test.__name__ = check.__name__
+    return test
 
 
 def _top(name: str) -> str:
