@@ -81,7 +81,7 @@ MODULES = [_load(path) for path in sorted(PACKAGE.rglob("*.py"))]
 
 
 def each_module(check: Callable[[Module], None]) -> Callable[[], None]:
-    """Make one test of a rule for all modules: a test for each module and rule took longer than the rules themselves."""
+    """Make one test of a rule for all modules: one for each module took longer than the rules themselves."""
 
     def test() -> None:
         wrong = []
