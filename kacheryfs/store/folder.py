@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ from ..errors import StoreError
 from .locks import Locks
 from .places import Places, partial_name
 from .trouble import FULL, Trouble
+
+logger = logging.getLogger(__name__)
 
 VERSION = "kacheryfs-store 2\n"
 _OLDER = frozenset({"kacheryfs-store 1\n"})
@@ -51,8 +54,12 @@ class StoreFolder:
 
     def make_ready(self) -> None:
         """Prepare the folder where it isn't: it could not be written so far, or somebody removed it."""
-        if not self.is_writable or not self.places.version.exists():
-            self.prepare()
+        if self.is_writable and self.places.version.exists():
+            return
+        is_removed = self.is_writable
+        self.prepare()
+        if is_removed:
+            logger.warning("store %s: somebody removed it; it is made anew and filled again", self.places.root)
 
     def prepare(self) -> None:
         """Make what is missing of the folder; OSError where it can't be, StoreError where it is something else."""

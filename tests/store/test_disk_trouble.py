@@ -382,7 +382,10 @@ def test_a_proven_file_that_cannot_be_moved_is_proven_all_the_same(
     store.close()
 
 
-def test_a_store_that_is_removed_under_a_running_process_is_made_again(root: Path, content: Content) -> None:
+@pytest.mark.expects_warnings
+def test_a_store_that_is_removed_under_a_running_process_is_made_again_and_says_so_once(
+    root: Path, content: Content, caplog: pytest.LogCaptureFixture
+) -> None:
     other = make_content(2 * BLOCK_BYTES, seed=8)
     store = Store(root, min_free_fraction=0)
     file = store.open(content.proof())
@@ -403,8 +406,10 @@ def test_a_store_that_is_removed_under_a_running_process_is_made_again(root: Pat
     again = Store(root)
     assert again.complete_info(other.sha1) is not None
     again.close()
+    assert sum("somebody removed it" in message for message in caplog.messages) == 1
 
 
+@pytest.mark.expects_warnings
 def test_nothing_is_put_into_a_removed_file(root: Path, content: Content) -> None:
     store = Store(root, min_free_fraction=0)
     file = store.open(content.proof())
@@ -439,6 +444,7 @@ def test_two_who_have_a_removed_file_open_share_it_again(root: Path, content: Co
         store.close()
 
 
+@pytest.mark.expects_warnings
 def test_a_store_that_was_emptied_is_made_again(root: Path, content: Content) -> None:
     store = Store(root, min_free_fraction=0)
     for path in root.iterdir():
