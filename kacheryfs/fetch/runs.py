@@ -6,7 +6,7 @@ import trio
 
 from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
 from ..core.model import BlockRange
-from .flights import Flight, FlightState, Urgency
+from .flights import Flight, FlightState
 from .openfile import OpenFile
 from .providers import Provider
 
@@ -54,13 +54,6 @@ class Run:
     def is_awaited(self) -> bool:
         """Whether somebody waits for anything that it still carries."""
         return any(flight.waiters and flight.state is not FlightState.LANDED for flight in self.flights)
-
-    @property
-    def is_demanded(self) -> bool:
-        """Whether a reader waits for anything that it still carries."""
-        return any(
-            f.waiters and f.urgency is Urgency.DEMAND and f.state is not FlightState.LANDED for f in self.flights
-        )
 
     @property
     def is_needless(self) -> bool:
