@@ -21,8 +21,8 @@ from .throttle import Throttle
 BATCH_S = 0.05
 """In which a batch should come: of a slow provider one block."""
 DEMANDED_BATCH_S = 0.004
-"""Where a reader asked for it: on a line of 100 MB/s one block, which is verified and stored while the next one comes. With
-1 MiB at once 5 blocks took 2.5 ms longer."""
+"""Where a reader asked for it: on a line of 100 MB/s one block, which is verified and stored while the next one comes.
+With 1 MiB at once 5 blocks took 2.5 ms longer."""
 
 Landing = Callable[[int, VerifiedBlock | None], None]
 """Told each block that has landed, with the block itself where the store could not keep it."""
