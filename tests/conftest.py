@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -18,6 +19,15 @@ hypothesis.settings.load_profile("kacheryfs")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background jobs, whose children would ignore it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # its idle threads spin, which other tests' processes pay for
+
+
+def pytest_collection_finish() -> None:
+    """Keep thousands of tests and what they import, of which nothing goes, out of every garbage collection."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

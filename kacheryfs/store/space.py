@@ -140,7 +140,7 @@ class Room:
         disk = os.statvfs(self._root)
         total_bytes = disk.f_blocks * disk.f_frsize
         if size is None or size.free_bytes is not None:
-            return total_bytes
+            return max(0, total_bytes - ((size and size.free_bytes) or 0))
         if size.disk_fraction is not None:
             return int(total_bytes * size.disk_fraction)
         return self._find_first_free(disk.f_bavail * disk.f_frsize, total_bytes) // 2

@@ -122,5 +122,14 @@ def punch(path: Path, start: int, stop: int) -> None:
         file.write(bytes(stop - start))
 
 
-def open_descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def open_descriptors(root: Path) -> int:
+    """Return how many this process has below ``root``; whatever else it runs may open and close at any time."""
+    links = (_read_link(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd"))
+    return sum(link.startswith(f"{root}/") for link in links)
+
+
+def _read_link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except FileNotFoundError:  # the one that listed them
+        return ""

@@ -173,16 +173,16 @@ def test_descriptors_are_bounded_and_closed_with_the_file(store: Store) -> None:
     contents = [make_content(2 * BLOCK_BYTES, seed) for seed in range(5)]
     put_manifest(store, contents[0])  # opens the store's account
     list(store.files())
-    before = open_descriptors()
+    before = open_descriptors(store.root)
     files = [store.open(content.proof()) for content in contents]
     for file, content in zip(files, contents, strict=True):
         put_all(file, content)
-    assert open_descriptors() <= before + 3 * len(files)
+    assert open_descriptors(store.root) <= before + 3 * len(files)
     files[0].prove()
     spoil(data_path(store.root, contents[1].binding), 0)
     for file in files:
         file.close()
-    assert open_descriptors() == before
+    assert open_descriptors(store.root) == before
 
 
 # -- a restart, and what the disk did meanwhile

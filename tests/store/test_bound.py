@@ -192,7 +192,8 @@ def test_a_bound_may_be_a_share_of_the_disk_or_bytes(tmp_path: Path) -> None:
     room = Room(tmp_path, Ledger(tmp_path / "usage"), CacheSize(disk_fraction=0.25), 0.0)
     assert room.limit_bytes == total_bytes // 4
     assert Room(tmp_path, Ledger(tmp_path / "usage"), CacheSize(n_bytes=5), 0.0).limit_bytes == 5
-    assert Room(tmp_path, Ledger(tmp_path / "usage"), CacheSize(free_bytes=5), 0.0).limit_bytes == total_bytes
+    assert Room(tmp_path, Ledger(tmp_path / "usage"), CacheSize(free_bytes=5), 0.0).limit_bytes == total_bytes - 5
+    assert Room(tmp_path, Ledger(tmp_path / "usage"), CacheSize(free_bytes=2 * total_bytes), 0.0).limit_bytes == 0
 
 
 def test_the_floor_of_free_space_evicts_when_others_fill_the_disk(

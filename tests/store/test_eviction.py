@@ -215,13 +215,13 @@ def test_a_file_that_is_evicted_refilled_and_proven_again_takes_no_more_descript
     file = store.open(content.proof())
     put_all(file, content)
     assert file.prove()
-    before = open_descriptors()
+    before = open_descriptors(store.root)
     for _ in range(3):
         assert store.cache.evict([content.sha1], 1)
         put_all(file, content)
         assert file.prove()
         assert data_path(root, content.binding).read_bytes() == content.data
-        assert open_descriptors() == before
+        assert open_descriptors(store.root) == before
     file.close()
     assert store.cache.evict([content.sha1]) > len(content.data), "nobody has it open any more"
     store.close()
@@ -247,14 +247,14 @@ def test_a_spoilt_block_of_a_proven_file_is_replaced_under_the_same_descriptors(
     store, content = open_store(root, 1 << 40), make_content(3 * BLOCK_BYTES)
     put_whole(store, content, is_proven=True)
     file = store.open(content.proof())
-    before = open_descriptors()
+    before = open_descriptors(store.root)
     spoil(data_path(root, content.binding), BLOCK_BYTES)
     assert [file.check(block) for block in range(3)] == [True, False, True]
     assert not file.is_proven
     assert file.put(content.verified(1))
     assert read(file, 0, len(content.data)) == content.data
     assert file.prove()
-    assert open_descriptors() == before
+    assert open_descriptors(store.root) == before
     file.close()
     store.close()
 

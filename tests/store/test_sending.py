@@ -55,7 +55,7 @@ def test_two_senders_hold_the_same_blocks_and_the_first_to_end_leaves_the_others
 def test_a_sender_goes_on_when_the_file_is_proven_and_stops_when_it_is_dropped(store: Store) -> None:
     file = store.open(CONTENT.proof())
     put_all(file, CONTENT)
-    before = open_descriptors()
+    before = open_descriptors(store.root)
     sender = file.open_sender()
     assert file.prove()
     with sender.holding(ByteRange(0, 10)):
@@ -66,6 +66,6 @@ def test_a_sender_goes_on_when_the_file_is_proven_and_stops_when_it_is_dropped(s
     with pytest.raises(StoreError, match="nothing to send"):
         file.open_sender()
     sender.close()
-    assert open_descriptors() == before
+    assert open_descriptors(store.root) == before
     file.close()
     store.close()
