@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
+from collections.abc import Iterator
 from typing import Protocol
 
 import trio
@@ -40,7 +42,8 @@ class Connection:
             started = trio.current_time()
             reply = await self._await_blocks(await self._make_reply(head))
             try:
-                is_whole = await self._send(reply)
+                with self._cutting():
+                    is_whole = await self._framing.send(reply)
             finally:
                 reply.close()
             _log_request(client, head, reply, trio.current_time() - started)
@@ -74,8 +77,20 @@ class Connection:
             return refuse(refusal, ("WWW-Authenticate", "Bearer"))
         limits = self._common.limits
         with trio.move_on_after(limits.thread_timeout_s):  # bounds the wait for a thread; what has begun is ended
-            return await trio.to_thread.run_sync(self._responder.respond, head, limiter=self._common.lookups)
+            with self._cutting():
+                return await trio.to_thread.run_sync(self._respond, head, limiter=self._common.lookups)
         return too_busy(limits)
+
+    def _respond(self, head: RequestHead) -> Reply:
+        """Make a reply, and begin to send it where it needn't wait; blocking."""
+        reply = self._responder.respond(head)
+        if not (isinstance(reply.body, FileBody) and reply.body.wait_s):
+            try:
+                self._framing.begin(reply)
+            except BaseException:
+                reply.close()
+                raise
+        return reply
 
     async def _await_blocks(self, reply: Reply) -> Reply:
         """Wait for the first block of a reply that may wait, so that "not here" can still be said."""
@@ -90,10 +105,11 @@ class Connection:
                 reply.close()
         return reply if is_here else refuse(NOT_HERE)
 
-    async def _send(self, reply: Reply) -> bool:
-        """Send a reply; a file that fails meanwhile cuts it short (PeerUnreachableError), and its owner is told."""
+    @contextlib.contextmanager
+    def _cutting(self) -> Iterator[None]:
+        """Cut a reply short whose file fails meanwhile (PeerUnreachableError); its owner is told."""
         try:
-            return await self._framing.send(reply)
+            yield
         except PeerUnreachableError:
             self._cut()
             raise

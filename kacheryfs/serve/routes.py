@@ -31,6 +31,11 @@ class RequestHead:
         return len(self.method) + len(self.target) + sum(len(key) + len(value) + 4 for key, value in self.headers)
 
     @property
+    def says_close(self) -> bool:
+        """Tell whether no other request will follow, by RFC 9112, 9.6."""
+        return any(option.strip().lower() == "close" for option in (self.find("connection") or "").split(","))
+
+    @property
     def has_body(self) -> bool:
         return self.find("transfer-encoding") is not None or (self.find("content-length") or "0").strip("0") != ""
 

@@ -34,6 +34,8 @@ _ANSWER_BYTES = 16 * 1024
 _FAST_BYTES = 4 * 1024 * 1024
 """Who took so many in the last push is waited for in the thread: 6 GB cost 0.7 s of CPU instead of 1.2."""
 _PATIENCE_MS = 50
+_BEGIN_BYTES = 1024 * 1024
+"""What the thread that made a reply sends of it at most; the rest is for the threads that send."""
 
 
 class Transfer:
@@ -160,13 +162,24 @@ class Outlet:
         self._address = address
         self._common = common
 
-    async def send(self, head: bytes, body: bytes | FileBody) -> None:
-        """Send all of it.
+    def transfer(self, head: bytes, body: bytes | FileBody) -> Transfer:
+        return Transfer(self._sock_fd, head, body)
+
+    def begin(self, head: bytes, body: bytes | FileBody) -> Transfer:
+        """Return a transfer of which is sent what needs no waiting for anything; blocking; errors as ``send``."""
+        transfer = self.transfer(head, body)
+        if self._common.uploads.bytes_per_s is None:
+            transfer.push(_BEGIN_BYTES)
+        return transfer
+
+    async def send(self, transfer: Transfer) -> None:
+        """Send all that is left of it.
 
         PeerUnreachableError: the client is gone or too slow; ChangedError, ProofError, StoreError, OSError: the file.
         """
-        transfer, pace = Transfer(self._sock_fd, head, body), Pace(self._common.limits, trio.current_time())
-        while True:
+        self._common.counters.sent_bytes += transfer.sent_bytes
+        pace = Pace(self._common.limits, trio.current_time())
+        while not transfer.is_done:
             await self._push(transfer, pace)
             if transfer.is_done:
                 return
