@@ -59,16 +59,21 @@ class Connection:
 
         StaleConnectionError only on a connection that served before. PeerError, OSError, h11.RemoteProtocolError.
         """
-        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.head_bytes)
-        data = state.send(request.encode(self._address, self._secret))
-        state.send(h11.EndOfMessage())
-        assert data is not None
+        asked = request.encode(self._address, self._secret)
         self._stats.n_requests += 1
         with within(self.limits.head_s + request.wait_s, "no complete answer's head"):
-            await self._send(data)
+            await self._send(_written(asked))
+            state = self._expect(asked)
             response = await self._receive_head(state, None if request.wait_s else trio.current_time())
         self.is_reused = True
         return Exchange(self, state, Head.of(response), request)
+
+    def _expect(self, asked: h11.Request) -> h11.Connection:
+        """Return what reads the answer; made while the question is under way (0.3 ms)."""
+        state = h11.Connection(h11.CLIENT, max_incomplete_event_size=self.limits.head_bytes)
+        state.send(asked)
+        state.send(h11.EndOfMessage())
+        return state
 
     async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
         n_bytes = await self._transport.receive_into(buffer, when_full)
@@ -131,6 +136,12 @@ class Connection:
         if self.is_reused:
             return StaleConnectionError()
         return PeerUnreachableError("it closed the connection without an answer")
+
+
+def _written(asked: h11.Request) -> bytes:
+    """Return a request, which h11 has checked, as it goes out."""
+    headers = b"".join(b"%s: %s\r\n" % header for header in asked.headers.raw_items())
+    return b"%s %s HTTP/1.1\r\n%s\r\n" % (asked.method, asked.target, headers)
 
 
 class Exchange:

@@ -24,8 +24,9 @@ import trio
 _NEXT_ADDRESS_S = 1.0
 _LAST_SEGMENT_BYTES = 64 * 1024
 """On loopback; elsewhere a segment has 1.5 KB or 9 KB."""
-_THREAD_BYTES = 256 * 1024
-"""From this on a thread fills the buffer: a hop to it takes 0.1 ms, which copying 128 KiB takes too."""
+_THREAD_BYTES = 128 * 1024
+"""From this on a thread fills the buffer: a hop to it takes 0.1 ms, which copying so much takes too. Of a block of
+256 KiB the first 16 come with the head, and the hop shall be over when its last byte comes."""
 _HOP_S = 0.05
 """How long that thread waits for the rest: until it is back, nobody can cancel it."""
 

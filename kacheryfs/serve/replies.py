@@ -38,8 +38,8 @@ _WELCOME = (
     "    curl -O http://THIS-HOST/sha1/H      H: the SHA-1 of a file, 40 hex digits\n\n"
     "To read such files as if they were here: pip install kacheryfs, kacheryfs mount ~/kachery --peer http://THIS-HOST\n"
 )
-_SMALL_BYTES = 256 * 1024
-"""Up to a block is read at once, in the same thread hop (0.1 ms) that found it."""
+_SMALL_BYTES = 64 * 1024
+"""So much is read before its head is sent; of more the first bytes leave while a cold disk still reads the others."""
 _CHECK_AHEAD_BYTES = 4 * 1024 * 1024
 """What is verified before the head is sent, so that a damaged block is 404; the rest is verified on the way."""
 
