@@ -63,8 +63,9 @@ class Connection:
         self._stats.n_requests += 1
         with within(self.limits.head_s + request.wait_s, "no complete answer's head"):
             await self._send(_written(asked))
+            sent_at = None if request.wait_s else trio.current_time()
             state = self._expect(asked)
-            response = await self._receive_head(state, None if request.wait_s else trio.current_time())
+            response = await self._receive_head(state, sent_at)
         self.is_reused = True
         return Exchange(self, state, Head.of(response), request)
 

@@ -178,7 +178,9 @@ def _send(readable: Readable | None, head: RequestHead, digest: Sha1, wait_s: in
             return Reply(status, headers, body)
         if len(span) <= _SMALL_BYTES:
             return Reply(status, headers, read_checked(readable, span))
-        readable.check(ByteRange(span.start, min(span.stop, span.start + _CHECK_AHEAD_BYTES)))
+        ahead = ByteRange(span.start, min(span.stop, span.start + _CHECK_AHEAD_BYTES))
+        with readable.hold(ahead):  # so that what can't be held is told by a status, too
+            readable.check(ahead)
         body = FileBody(readable, span)
         return Reply(status, headers, body)
     finally:

@@ -34,8 +34,8 @@ _ANSWER_BYTES = 16 * 1024
 _FAST_BYTES = 4 * 1024 * 1024
 """Who took so many in the last push is waited for in the thread: 6 GB cost 0.7 s of CPU instead of 1.2."""
 _PATIENCE_MS = 50
-_BEGIN_BYTES = 1024 * 1024
-"""What the thread that made a reply sends of it at most; the rest is for the threads that send."""
+_BEGIN_BYTES = (256 + 16) * 1024
+"""What the thread that made a reply sends of it at most, a block and its head: bulk is for the threads that send."""
 
 
 class Transfer:
@@ -49,6 +49,8 @@ class Transfer:
         self._ready = [memoryview(part) for part in (head, b"" if isinstance(body, FileBody) else body) if part]
         self._left = body.span if isinstance(body, FileBody) else ByteRange(0, 0)
         self._patience_ms = 0
+        self.is_full = False
+        """The last push ended since the socket was full: it is to be waited for."""
         self.sent_bytes = 0
 
     @property
@@ -73,12 +75,13 @@ class Transfer:
 
         ChangedError, ProofError, StoreError: the file isn't what was promised; the body must be cut short.
         """
-        before = self.sent_bytes
+        before, self.is_full = self.sent_bytes, False
         while not self.is_done and self.sent_bytes < before + max_bytes:
             try:
                 self._push_some(before + max_bytes - self.sent_bytes)
             except BlockingIOError:
                 if not self._poll.poll(self._patience_ms if self.needs_disk else 0):
+                    self.is_full = True
                     break
         n_sent = self.sent_bytes - before
         self._patience_ms = _PATIENCE_MS if n_sent >= _FAST_BYTES else 0
@@ -180,11 +183,13 @@ class Outlet:
         self._common.counters.sent_bytes += transfer.sent_bytes
         pace = Pace(self._common.limits, trio.current_time())
         while not transfer.is_done:
-            await self._push(transfer, pace)
-            if transfer.is_done:
-                return
+            if not transfer.is_full:
+                await self._push(transfer, pace)
+                if transfer.is_done:
+                    return
             with trio.move_on_at(pace.deadline):
                 await trio.lowlevel.wait_writable(self._sock_fd)
+                transfer.is_full = False
             if pace.is_too_slow(trio.current_time(), transfer.taken_bytes()):
                 raise PeerUnreachableError(f"the client took too little in {self._common.limits.send_window_s:g} s")
 

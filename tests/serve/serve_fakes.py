@@ -34,6 +34,7 @@ class FakeFile:
         self.present = present
         self.wanted: set[int] = set()
         self.held: list[ByteRange] = []
+        self.hold_failure: Exception | None = None
         self.checks_before_failure: int | None = None
         self.failure: Exception = ChangedError("sha1 00000000: changed, said the fake")
         self.is_changed_by_reading_its_end = False
@@ -52,6 +53,8 @@ class FakeFile:
         return self.present is None or all(self.present[block] or block in self.wanted for block in blocks)
 
     def hold(self, span: ByteRange) -> AbstractContextManager[None]:
+        if self.hold_failure is not None:
+            raise self.hold_failure
         self.held.append(span)
         return nullcontext()
 

@@ -104,10 +104,11 @@ async def test_pipelined_requests_are_answered_in_order():
         assert answer.endswith(SMALL)
 
 
-async def test_connection_close_is_obeyed():
+@pytest.mark.parametrize("options", ["close", "keep-alive, Close"])
+async def test_connection_close_is_obeyed(options: str):
     async with serving() as server:
         client = await server.open()
-        got = await client.ask("/v1/peer", connection="close")
+        got = await client.ask("/v1/peer", connection=options)
         assert got.headers["connection"] == "close"
         assert await client.is_closed()
 
@@ -271,6 +272,17 @@ async def test_a_failing_store_is_500_without_its_path(caplog):
             assert got.status == 500
             assert "home" not in got.body.decode()
     assert "broken" in caplog.text
+
+
+@pytest.mark.expects_warnings
+@pytest.mark.parametrize("n_bytes", [1000, BLOCK_BYTES, 10 * BLOCK_BYTES])
+async def test_bytes_that_cannot_be_held_are_told_by_a_status_and_not_cut(n_bytes: int):
+    async with serving() as server:
+        sha1, file = server.source.add(bytes(n_bytes))
+        file.hold_failure = StoreError("no descriptor is free")
+        client = await server.open()
+        assert (await client.ask(wire.sha1_path(sha1))).status == 500
+        assert (await client.ask("/v1/peer")).status == 200, "the connection goes on"
 
 
 @pytest.mark.expects_warnings
