@@ -6,9 +6,9 @@ A request's way, and where each step is decided::
     access.py       whom we answer at all: everybody, our own networks (networks.py), who says a secret
     doorman.py      how many are let in, and which idle connection leaves when all places are taken
     connection.py   one connection: a deadline for every wait, one reply after another
-    framing.py      heads by h11, keep-alive
+    framing.py      requests' heads by h11, replies' heads, keep-alive
     routes.py       pure: method, target and headers -> what is asked, or why it is refused
-    replies.py      what is asked + a Source -> a Reply (blocking, in a thread)
+    replies.py      what is asked + a Source -> a Reply (blocking, in a thread, which begins to send it)
     conditions.py   pure: Range, If-Range, If-Match, If-None-Match -> 200, 206, 304, 412, 416
     waiting.py      a Reply that waits for blocks which another process here is fetching
     sending.py      a Reply's bytes -> the socket (sendfile in a thread, patience in trio)

@@ -18,7 +18,7 @@ class ServeLimits:
     """Requests that wait for blocks which are being fetched here (``Prefer: wait``); half of them of one address."""
     max_waiting_per_address: int = 64
     max_lookups: int = 8
-    """Threads that ask catalog and store (and verify a stored block the first time it is sent)."""
+    """Threads that ask catalog and store, verify a stored block the first time it is sent, and send the first block."""
     max_sends: int = 16
     """Threads that move bytes; one is held only while its socket takes bytes or its disk is slow."""
     max_head_bytes: int = MAX_REQUEST_HEAD_BYTES
