@@ -65,7 +65,7 @@ class Fleet:
     def start(self, file: OpenFile, flight: Flight, choice: Choice) -> bool:
         """Start a run that begins with ``flight``, and with what may follow it; False: no buffer is free now."""
         provider = choice.provider
-        max_blocks = max(run_bytes(file, provider, flight) // file.layout.block_bytes, 1)
+        max_blocks = max(run_bytes(file, provider, flight, choice.hold_s) // file.layout.block_bytes, 1)
         blocks = grow_run(flight.block, lambda block: _may_follow(file, flight, block, choice), max_blocks)
         run = Run(file, provider, blocks, choice.hold_s)
         held = sum(other.buffer_bytes for other in self._runs)

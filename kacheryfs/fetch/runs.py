@@ -6,6 +6,7 @@ import trio
 
 from ..core.choice import UNKNOWN_RATE_BYTES_PER_S
 from ..core.model import BlockRange
+from ..core.ownership import UNIT_BYTES
 from .flights import Flight, FlightState
 from .openfile import OpenFile
 from .providers import Provider
@@ -92,14 +93,18 @@ def run_timeout_s(n_bytes: int) -> float:
     return RUN_TIMEOUT_S + n_bytes / MIN_RATE_BYTES_PER_S
 
 
-def run_bytes(file: OpenFile, provider: Provider, flight: Flight) -> int:
-    """Return how long a run asked of ``provider`` should be that begins with ``flight``.
+def run_bytes(file: OpenFile, provider: Provider, flight: Flight, hold_s: float) -> int:
+    """Return how long a run asked of ``provider``, held back up to ``hold_s``, should be that begins with ``flight``.
 
     What was asked for together is divided among all who have the file, by their rates: they end at about the same time.
+    Those who read together have divided it already, by units; what an owner holds back comes as it comes to itself.
     """
     rate = provider.peer.stats.rate_bytes_per_s
     if rate is None:
         return FIRST_RUN_BYTES
+    longest = min(rate * RUN_S, MAX_RUN_BYTES)
+    if flight.is_guessed and file.providers.has_partial:
+        return int(max(longest, UNIT_BYTES if hold_s else 0))
     rates = [other.peer.stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S for other in file.providers.usable()]
     share = flight.n_together * file.layout.block_bytes * rate / max(sum(rates), rate)
-    return int(min(rate * RUN_S, share, MAX_RUN_BYTES))
+    return int(min(longest, share))

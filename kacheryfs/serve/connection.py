@@ -99,7 +99,8 @@ class Connection:
             return reply
         is_here = False
         try:
-            is_here = await self._framing.wait_for(body, body.span) > body.span.start
+            with self._cutting():
+                is_here = await self._framing.wait_for(body, body.span) > body.span.start
         finally:
             if not is_here:
                 reply.close()

@@ -106,6 +106,7 @@ async def respond(
     """Answer by ``responder`` until cancelled."""
     async with trio.open_nursery() as nursery:
         nursery.start_soon(common.uploads.run)
+        nursery.start_soon(common.waiters.run)
         await trio.serve_listeners(_Reception(responder, common).receive, list(listeners), task_status=task_status)
 
 

@@ -9,6 +9,7 @@ from trio.testing import wait_all_tasks_blocked
 
 from kacheryfs.core import wire
 from kacheryfs.core.model import Binding
+from kacheryfs.errors import StoreError
 from kacheryfs.serve import ServeLimits
 
 N_BLOCKS = 4
@@ -147,6 +148,28 @@ async def test_who_hangs_up_waits_no_longer():
 
             nursery.start_soon(arrive_later)
             assert (await server.ask(path, range="bytes=300000-300009", prefer="wait=5")).status == 206
+
+
+@pytest.mark.expects_warnings
+async def test_a_file_that_fails_while_it_is_waited_for_ends_no_other_wait():
+    async with serving() as server:
+        failing_path, failing = partial(server.source, set(), {0})
+        binding, other = server.source.add_partial(DATA[::-1], [False] * N_BLOCKS)
+        other.wanted = {0}
+        clients = [await server.open() for _ in range(2)]
+        await clients[0].send(failing_path, range="bytes=0-9", prefer="wait=5")
+        await clients[1].send(wire.blocks_path(binding), range="bytes=0-9", prefer="wait=5")
+        await waiting(failing)
+        await waiting(other)
+
+        def fail(span: object) -> bool:
+            raise StoreError("the store is gone, said the fake")
+
+        failing.is_coming = fail  # type: ignore[method-assign]
+        await failing.closed.wait()
+        arrive(other, 0)
+        assert (await clients[1].read()).body == DATA[::-1][:10]
+    assert failing.n_open == 0
 
 
 async def test_a_stopped_server_leaves_no_waiting_file_open():
