@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import tracemalloc
@@ -14,7 +15,8 @@ from blake3 import blake3
 from kacheryfs.core.manifest import Root
 from kacheryfs.core.model import BLOCK_BYTES, Sha1
 from kacheryfs.errors import ChangedError
-from kacheryfs.store.hashing import BUFFER_BYTES, N_BUFFERS, FileHasher, HashedFile, hash_file
+from kacheryfs.store import hashing, hashing_blocks
+from kacheryfs.store.hashing import BUFFER_BYTES, N_BUFFERS, STRETCH_BYTES, FileHasher, HashedFile, hash_file
 
 SIZES = [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, BUFFER_BYTES, BUFFER_BYTES + 1, 5 * BUFFER_BYTES + 7]
 VECTORS = {
@@ -78,6 +80,38 @@ def test_one_hasher_hashes_large_and_small_files_in_turn(tmp_path: Path, noise: 
         (tmp_path / "f").write_bytes(noise[:size_bytes])
         with (tmp_path / "f").open("rb") as file:
             assert hasher.hash(file.fileno(), size_bytes).sha1 == Sha1.of(noise[:size_bytes])
+
+
+@pytest.mark.parametrize("turns", ["here", "beside", "here beside", "beside here"])
+def test_whichever_thread_reads_the_digests_are_the_same(
+    tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, turns: str
+) -> None:
+    (tmp_path / "f").write_bytes(noise)
+    expected = hash_path(tmp_path / "f")
+    turn = itertools.cycle(turns.split())
+    monkeypatch.setattr(hashing, "STRETCH_BYTES", 3 * BUFFER_BYTES)
+    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement: next(turn) == "beside")
+    assert hash_path(tmp_path / "f") == expected
+    with pytest.raises(ChangedError):
+        hash_path(tmp_path / "f", len(noise) + 1)
+
+
+def test_the_faster_thread_reads_and_the_other_is_tried_now_and_then() -> None:
+    arrangement = hashing_blocks.Arrangement()
+    chosen = []
+    for stretch in range(200):
+        chosen.append(arrangement.choose())
+        is_slow = chosen[-1] is (stretch < 100)
+        arrangement.note(chosen[-1], STRETCH_BYTES, 2.0 if is_slow else 1.0)
+    assert chosen[:2] == [False, True]
+    assert chosen[2:100].count(True) == 3
+    assert chosen[160:].count(False) <= 2
+
+
+def test_a_short_stretch_decides_nothing() -> None:
+    arrangement = hashing_blocks.Arrangement()
+    arrangement.note(False, 1000, 1.0)
+    assert not arrangement.choose()
 
 
 def test_progress_adds_up_to_the_size(tmp_path: Path, noise: bytes) -> None:
