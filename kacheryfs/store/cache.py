@@ -16,6 +16,7 @@ from .index import Index
 from .pins import Pins
 from .places import DATA, PRESENT
 from .space import Room
+from .trouble import FULL
 from .victims import find_open
 
 _CLEAR_AGE_S = 60.0
@@ -118,4 +119,5 @@ class Cache:
         try:
             yield
         except OSError as exc:
-            raise StoreError(f"store {self._folder.places.root}: {exc.strerror or exc}") from exc
+            advice = "; free some, or name another store with --store" if exc.errno in FULL else ""
+            raise StoreError(f"store {self._folder.places.root}: {exc.strerror or exc}{advice}") from exc

@@ -177,6 +177,11 @@ class Room:
         """Tell why so much can't be taken now, and what helps. OSError."""
         if self.free.left_bytes() < n_bytes:
             return "the disk is nearly full; free it, or name another with --store"
+        if self.is_bound_held and not self._is_holding:
+            return (
+                "the cache is full of what is pinned or in use, by the cache_size of another kacheryfs that runs here: "
+                "start that with a higher one, or unpin something"
+            )
         return "the cache is full of what is pinned or in use; set cache_size higher, or unpin something"
 
     def settle(self, taken_bytes: int, written_bytes: int) -> None:

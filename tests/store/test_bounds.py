@@ -86,7 +86,9 @@ def test_the_bound_of_a_live_process_holds_for_all_and_is_gone_when_it_is_killed
 
 
 @pytest.mark.expects_warnings
-def test_a_put_of_another_process_stays_below_the_bound_that_is_held(tmp_path: Path) -> None:
+def test_a_put_of_another_process_stays_below_the_bound_that_is_held(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     root, content = tmp_path / "store", make_content(40 * BLOCK_BYTES)
     with holding_child(root, 5 * MB), closing(Store(root, min_free_fraction=0, cache_size=CacheSize())) as store:
         file = store.open(content.proof())
@@ -94,6 +96,7 @@ def test_a_put_of_another_process_stays_below_the_bound_that_is_held(tmp_path: P
         n_put = sum(file.put(content.verified(block)) for block in range(40))
         assert 0 < n_put * BLOCK_BYTES < store.cache.used_bytes() <= 5 * MB
         file.close()
+    assert "the cache_size of another kacheryfs that runs here" in caplog.text
 
 
 def test_a_smaller_bound_of_ones_own_counts_and_a_default_gives_way(tmp_path: Path) -> None:

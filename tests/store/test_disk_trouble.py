@@ -32,6 +32,7 @@ from kacheryfs.core.model import Blake3, ByteRange, Sha1
 from kacheryfs.core.quantities import CacheSize
 from kacheryfs.errors import StoreError
 from kacheryfs.store.blocks import Store
+from kacheryfs.store.evictor import Evictor
 from kacheryfs.store.folder import lock_name
 from kacheryfs.store.locks import Locks
 from kacheryfs.store.space import FreeSpace
@@ -109,6 +110,16 @@ def test_a_cache_full_of_what_is_pinned_says_so(root: Path, caplog: pytest.LogCa
     (warning,) = warnings_of(caplog)
     assert "the cache is full of what is pinned or in use; set cache_size higher" in warning
     assert "disk" not in warning.partition("kept for now")[2]
+
+
+def test_a_full_disk_that_a_command_meets_is_told_with_what_helps(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with closing(Store(root)) as store:
+        monkeypatch.setattr(Evictor, "free_files", fail)
+        with pytest.raises(StoreError, match="No space left on device; free some, or name another store with --store"):
+            store.cache.evict()
 
 
 @pytest.mark.expects_warnings
