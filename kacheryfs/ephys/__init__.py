@@ -10,7 +10,8 @@ from the finished tree, as others will.
 sharing                 share_recording (sharing_json: the chain as stock reads it; _paths: names in the tree, none of
                         this machine's; _layouts, _hdf5: where samples stand, proven; _memory: saved first; _remote:
                         what was loaded from links; _files, _summary, _progress)
-replaying, replay_child the process that opens the recording under an audit hook, and what it is asked
+replaying, replay_child the process that opens the recording under an audit hook, and what it is asked (replay_start,
+                        _forks: a copy of a program that has imported SpikeInterface before)
 layouts, describing     kacheryfs.json: where the samples under a recording stand in files; its strict parse
 spans                   some seconds of a recording as bytes of its flat files
 metadata                what a recording knows besides its traces, as an npz without pickles

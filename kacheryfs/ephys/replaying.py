@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import tempfile
 import threading
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from typing_extensions import Self
 
 from ..errors import InputError
+from .replay_start import Starter
 
 Samples = list[np.ndarray[Any, Any]]
+
+_starter = Starter()
+"""One for the process: what it starts is worth keeping between two shares."""
 
 TIMEOUT_S = 300.0
 """An extractor that reads every sample of a long recording to open it (NWB time stamps) takes a minute or two."""
@@ -31,19 +32,17 @@ class Replay:
     """The process, for one recording; use as a context."""
 
     def __init__(self, what: str) -> None:
+        """InputError where the process can't be started."""
         self._what = what
         self._folder = tempfile.TemporaryDirectory(prefix="kacheryfs-replay-")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 closed with the process, in __exit__
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", "from kacheryfs.ephys.replay_child import main; main()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            cwd=self._folder.name,  # the first place where Python looks for modules: nobody else's
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))},
-            text=True,
-        )
-        self._timer = threading.Timer(TIMEOUT_S, self._process.kill)
+        try:
+            self._child = _starter.start(self._folder.name, self._errors.fileno())
+        except OSError as exc:
+            reason = self._last_words() or str(exc)
+            self._drop_files()
+            raise InputError(f"{what} could not be opened anew: {reason}") from exc
+        self._timer = threading.Timer(TIMEOUT_S, self._child.kill)
         self._timer.daemon = True
         self._timer.start()
 
@@ -52,19 +51,13 @@ class Replay:
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self._timer.cancel()
-        self._process.kill()
-        with suppress(BrokenPipeError):  # it ended by itself, with a question left in the pipe
-            self._stdin.close()
-        self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._timer.join()  # it may be about to use what is closed now
+        self._child.close()
+        self._drop_files()
+
+    def _drop_files(self) -> None:
         self._errors.close()
         self._folder.cleanup()
-
-    @property
-    def _stdin(self) -> IO[str]:
-        assert self._process.stdin is not None
-        return self._process.stdin
 
     def open_anew(self, description: dict[str, Any], leaves: list[dict[str, Any]]) -> tuple[list[str], Samples]:
         """Return the files that were opened, as absolute paths, and sampled traces."""
@@ -80,11 +73,10 @@ class Replay:
             return [archive[key] for key in archive.files]
 
     def _ask(self, question: object) -> dict[str, Any]:
-        assert self._process.stdout is not None
         try:
-            self._stdin.write(json.dumps(question) + "\n")
-            self._stdin.flush()
-            line = self._process.stdout.readline()
+            self._child.stdin.write(json.dumps(question) + "\n")
+            self._child.stdin.flush()
+            line = self._child.stdout.readline()
         except BrokenPipeError:
             line = ""
         if not line:
@@ -98,12 +90,15 @@ class Replay:
         return answer
 
     def _why_it_ended(self) -> str:
-        self._process.wait()
+        self._child.wait()
         if not self._timer.is_alive():
             return f"that took more than {TIMEOUT_S:.0f} s"
+        return self._last_words() or "the process that did it ended without a word"
+
+    def _last_words(self) -> str:
         self._errors.seek(0)
         lines = self._errors.read()[-10_000:].decode(errors="replace").strip().splitlines()
-        return lines[-1] if lines else f"the process ended with {self._process.returncode}"
+        return lines[-1] if lines else ""
 
 
 def are_equal(some: Samples, others: Samples) -> bool:
