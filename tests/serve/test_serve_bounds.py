@@ -137,8 +137,10 @@ async def test_when_all_places_are_taken_a_newcomer_is_told_so(limits):
 async def test_when_all_places_are_taken_the_longest_idle_leaves():
     async with serving(limits=ServeLimits(max_connections=2)) as server:
         oldest, other = await server.open(), await server.open()
-        await oldest.ask("/v1/peer")
-        await other.ask("/v1/peer")
+        for n_answered, client in enumerate((oldest, other), 1):
+            await client.ask("/v1/peer")
+            while server.counters.requests[200] < n_answered:  # a reply may be here before its sender idles again
+                await trio.sleep(0.005)
         newcomer = await server.open()
         assert (await newcomer.ask("/v1/peer")).status == 200
         assert await oldest.is_closed()
@@ -149,6 +151,8 @@ async def test_a_place_is_free_again_when_its_client_left():
     async with serving(limits=ServeLimits(max_connections=1)) as server:
         for _ in range(5):
             assert (await server.ask("/v1/peer", connection="close")).status == 200
+            while server.counters.n_open:  # it is told that the client has left by the socket
+                await trio.sleep(0.005)
 
 
 def test_a_doorman_counts_out_whom_it_counted_in():
