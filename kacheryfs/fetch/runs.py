@@ -97,14 +97,18 @@ def run_bytes(file: OpenFile, provider: Provider, flight: Flight, hold_s: float)
     """Return how long a run asked of ``provider``, held back up to ``hold_s``, should be that begins with ``flight``.
 
     What was asked for together is divided among all who have the file, by their rates: they end at about the same time.
-    Those who read together have divided it already, by units; what an owner holds back comes as it comes to itself.
+    Of those who read together each has units of its own instead; what an owner holds back comes as it comes to itself.
     """
     rate = provider.peer.stats.rate_bytes_per_s
     if rate is None:
         return FIRST_RUN_BYTES
-    longest = min(rate * RUN_S, MAX_RUN_BYTES)
-    if flight.is_guessed and file.providers.has_partial:
-        return int(max(longest, UNIT_BYTES if hold_s else 0))
-    rates = [other.peer.stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S for other in file.providers.usable()]
+    longest = int(min(rate * RUN_S, MAX_RUN_BYTES))
+    if hold_s:
+        return max(longest, UNIT_BYTES)
+    is_by_units = flight.is_guessed and file.providers.has_partial
+    if is_by_units and provider.is_partial:
+        return longest
+    among = [other for other in file.providers.usable() if not (is_by_units and other.is_partial)]
+    rates = [other.peer.stats.rate_bytes_per_s or UNKNOWN_RATE_BYTES_PER_S for other in among]
     share = flight.n_together * file.layout.block_bytes * rate / max(sum(rates), rate)
     return int(min(longest, share))

@@ -45,7 +45,7 @@ class _Waiting:
 
 
 class Waiters:
-    """How many requests wait, in all and of one address; who finds no place is answered as if it couldn't wait."""
+    """Looks after the requests that wait, so many in all and of one address; for others it is as if they couldn't."""
 
     def __init__(self, limits: ServeLimits) -> None:
         self._limits = limits
@@ -87,8 +87,8 @@ class Waiters:
             return
         if self._n_waiting[address] >= self._limits.max_waiting_per_address:
             return
-        self._n_waiting[address] += 1
         self._add(waiting)
+        self._n_waiting[address] += 1
         try:
             with trio.move_on_after(wait_s):
                 await waiting.is_over.wait()
@@ -100,8 +100,8 @@ class Waiters:
             raise waiting.failure
 
     def _add(self, waiting: _Waiting) -> None:
-        self._waiting[waiting.sock_fd] = waiting
         self._hung_up.register(waiting.sock_fd, select.POLLRDHUP)
+        self._waiting[waiting.sock_fd] = waiting
         self._any.set()
 
     def _remove(self, waiting: _Waiting) -> None:

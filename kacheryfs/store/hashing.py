@@ -65,11 +65,12 @@ class FileHasher:
         return _hashed_file(size_bytes, Sha1(sha1.digest()), digests)
 
     def _read(self, fd: int, size_bytes: int, digests: list[bytes]) -> Generator[memoryview, None, None]:
-        """Yield all bytes in turn, each piece valid until the next; at the end all blocks' are in ``digests``."""
+        """Yield all bytes in turn, each piece valid until the next; then ``digests`` has those of all blocks."""
         if size_bytes <= BUFFER_BYTES:  # a thread would cost more than it saves
             view = self._take_buffers(1)[0][:size_bytes]
             read_full(fd, view, 0)
-            yield view
+            if view:
+                yield view
             if size_bytes > BLOCK_BYTES:
                 digests.extend(block_digests(view))
             return

@@ -23,6 +23,8 @@ BUFFER_BYTES = 2 * BLOCK_BYTES
 N_BUFFERS = 4
 STRETCH_BYTES = 64 * BUFFER_BYTES
 """32 MiB, 20 to 50 ms: read by one thread and timed."""
+_LEAST_BYTES = STRETCH_BYTES // 4
+"""The end of a file, or all of a small one, tells little."""
 _TRIED_EVERY = 32
 """The slower arrangement is tried again after so many stretches, 1 GiB: what else runs here changes."""
 
@@ -41,12 +43,12 @@ class Arrangement:
         """Tell whether the thread beside is to read: each is tried once, then the faster one goes on."""
         if len(self._s_per_byte) < 2:
             return bool(self._s_per_byte)
-        self._n_stretches += 1
         return self.is_beside_faster() is not (self._n_stretches % _TRIED_EVERY == 0)
 
     def note(self, is_beside: bool, n_bytes: int, seconds: float) -> None:
-        if n_bytes == STRETCH_BYTES:  # the last one of a file, or all of a small one, tells little
+        if n_bytes >= _LEAST_BYTES:
             self._s_per_byte[is_beside] = seconds / n_bytes
+            self._n_stretches += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class BesideHasher:
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._done: SimpleQueue[memoryview | BaseException] = SimpleQueue()
         self._digests = digests
+        self._is_dropped = False
         self.error: BaseException | None = None
         for buffer in buffers:
             self._done.put(buffer)
@@ -110,7 +113,7 @@ class BesideHasher:
 
     def run(self) -> None:
         try:
-            while (job := self._jobs.get()) is not None:
+            while (job := self._jobs.get()) is not None and not self._is_dropped:
                 if job.offset is not None:
                     read_full(self._fd, job.view, job.offset)
                 self._digests.extend(block_digests(job.view))
@@ -122,18 +125,26 @@ class BesideHasher:
     def end(self) -> None:
         self._jobs.put(None)
 
+    def drop(self) -> None:
+        """End without what waits: a read from a slow disk takes its time."""
+        self._is_dropped = True
+
 
 @contextmanager
 def hashing_beside(fd: int, buffers: list[memoryview], digests: list[bytes]) -> Iterator[BesideHasher]:
     """Hash blocks in a thread until the end of the block; then all of them are in ``digests``."""
     hasher = BesideHasher(fd, buffers, digests)
     thread = threading.Thread(target=hasher.run, name="kacheryfs-hash", daemon=True)
-    thread.start()
     try:
+        thread.start()
         yield hasher
+    except BaseException:
+        hasher.drop()
+        raise
     finally:
         hasher.end()
-        thread.join()
+        if thread.ident is not None:
+            thread.join()
     if hasher.error is not None:
         raise hasher.error
 

@@ -96,6 +96,8 @@ class Room:
         self._is_holding = False
         self.is_bound_held = False
         """Whether the bound at the last look is that of a live process that has all go by it."""
+        self._is_anothers = False
+        """Whether that is another one's."""
         self._bounds = Bounds(Places(root).lock)
         self.is_filling = False
         """Whether so much was used at the last look that room should be made."""
@@ -131,6 +133,7 @@ class Room:
         held_bytes = self._bounds.find()
         is_held = held_bytes is not None and (held_bytes <= own_bytes or self._size == CacheSize())
         self.is_bound_held = is_held
+        self._is_anothers = is_held and (not self._is_holding or held_bytes != own_bytes)
         return held_bytes if held_bytes is not None and is_held else own_bytes
 
     def _find_own_limit(self) -> int:
@@ -177,7 +180,7 @@ class Room:
         """Tell why so much can't be taken now, and what helps. OSError."""
         if self.free.left_bytes() < n_bytes:
             return "the disk is nearly full; free it, or name another with --store"
-        if self.is_bound_held and not self._is_holding:
+        if self._is_anothers:
             return (
                 "the cache is full of what is pinned or in use, by the cache_size of another kacheryfs that runs here: "
                 "start that with a higher one, or unpin something"

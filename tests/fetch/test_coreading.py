@@ -107,7 +107,7 @@ async def test_a_reader_that_freezes_holds_the_other_up_once_and_briefly(jumping
         lab.lines[1].resume()
 
 
-async def test_a_unit_is_asked_of_its_owner_in_one_request_however_slow_the_origin(jumping_clock, start):
+async def test_an_owner_is_asked_for_much_of_a_unit_at_once_however_slow_the_origin(jumping_clock, start):
     n, file = 4, FakeFile.of(random.Random(8).randbytes(24 * MIB))
     async with lab_of(start, file, n) as lab:
         lab.origin.rate_bytes_per_s = 1e6

@@ -146,8 +146,12 @@ def test_a_read_error_reaches_the_caller(tmp_path: Path, size_bytes: int) -> Non
         hash_file(write_only.fileno(), size_bytes)
 
 
-def test_an_interrupted_pass_leaves_no_thread_behind(tmp_path: Path, noise: bytes) -> None:
+@pytest.mark.parametrize("is_beside", [False, True])
+def test_an_interrupted_pass_leaves_no_thread_behind(
+    tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, is_beside: bool
+) -> None:
     (tmp_path / "f").write_bytes(noise)
+    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement: is_beside)
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
