@@ -77,6 +77,13 @@ async def test_the_lines_of_all_providers_add_up(jumping_clock, start, file, n, 
         assert sent(peers) <= 1.01 * len(file.data)
 
 
+async def test_who_has_a_part_and_reads_nothing_changes_nothing_for_the_others(jumping_clock, start, file):
+    peers = providers(file, 4, 25e6)
+    part = Capped(FakePeer(partial=[(file, range(4))], url="fake://part", peer_id=b"p" * 16), rate_bytes_per_s=25e6)
+    async with start(*peers, part) as engine:
+        assert (await read_whole(engine, file)).settled_rate >= 0.95 * 100e6
+
+
 async def test_unequal_lines_add_up_too(jumping_clock, start, file):
     peers = [
         *providers(file, 1, 60e6),
