@@ -23,7 +23,8 @@ others too, also what nobody waits for yet; the loser is ended when nothing is l
 as slow from then on as it was just now, and tried again with something short after it has rested, each time for longer.
 
 ``core/ownership``, ``coreaders``: mounts that read one file at once rank themselves for each MiB. The first fetches it
-from the origin, the others ask that one, and its server holds the answer back until the block has come. Each tells its
+from the origin, the others ask that one for all of it at once (by its share of the line, that of one among many, it was
+asked block by block), and its server holds the answer back until the block has come. Each tells its
 server what it has under way (a note in the store), and asks the others every second what they have. Whoever doesn't
 answer in time is passed over, so that this saves the origin's line and costs nobody a block.
 

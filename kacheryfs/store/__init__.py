@@ -2,8 +2,8 @@
 
 Two halves, which know nothing of each other:
 
-The *catalog* (``catalog``, ``sharing``, ``composing``, ``hashing``, ``originals``) is what we offer: a user's own
-files, hashed once, read in place and never copied or changed.
+The *catalog* (``catalog``, ``sharing``, ``composing``, ``hashing``, ``hashing_blocks``, ``originals``) is what we
+offer: a user's own files, hashed once, read in place and never copied or changed.
 
 The *store* (``blocks`` tells how it works) is what we fetched. On disk:
 
