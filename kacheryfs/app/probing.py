@@ -40,6 +40,7 @@ def _peer_row(url: str, says: str, *, is_asked: bool, round_trip_s: float | None
         "round_trip_s": round_trip_s,
         "rate_bytes_per_s": None,
         "bytes_received": 0,
+        "n_bans": 0,
     }
 
 

@@ -138,8 +138,14 @@ def _peer_row(peer: Json) -> tuple[str, ...]:
         format_ms(peer["round_trip_s"]),
         format_rate(peer["rate_bytes_per_s"]),
         format_bytes(peer["bytes_received"]),
-        "" if peer["is_reachable"] else peer["says"],
+        _remark_on(peer),
     )
+
+
+def _remark_on(peer: Json) -> str:
+    if peer["n_bans"]:
+        return f"LIED: not asked for {format_count(peer['n_bans'], 'file')} now; the mount's log says in what"
+    return "" if peer["is_reachable"] else str(peer["says"])
 
 
 def _state_of(peer: Json) -> str:

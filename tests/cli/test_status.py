@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from looks import peer
 
 from kacheryfs import app
 from kacheryfs.cli import main, status
@@ -78,3 +79,16 @@ def test_what_runs_is_told_where_the_store_is_of_a_newer_version(
     assert "http://here:1" in told.out
     assert "its version is 'kacheryfs-store 9'" in told.err
     assert not flags or json.loads(told.out)["store"] is None
+
+
+def test_a_peer_that_lied_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KACHERYFS_DIR", str(tmp_path))
+    rows = [peer("http://a"), peer("http://b", n_bans=2), peer("http://c", is_reachable=False, says="no answer")]
+    monkeypatch.setattr(app, "probe_peers", lambda settings: rows)
+    assert main(["status"]) == 0
+    shown = {line.split()[1]: line for line in capsys.readouterr().out.splitlines() if line.lstrip().startswith("peer")}
+    assert "LIED" not in shown["http://a"]
+    assert shown["http://b"].endswith("LIED: not asked for 2 files now; the mount's log says in what")
+    assert shown["http://c"].endswith("no answer")
