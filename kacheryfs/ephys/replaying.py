@@ -17,7 +17,7 @@ import numpy as np
 from typing_extensions import Self
 
 from ..errors import InputError
-from .replay_start import Starter
+from .replay_start import Starter, end
 
 Samples = list[np.ndarray[Any, Any]]
 
@@ -42,6 +42,9 @@ class Replay:
             reason = self._last_words() or str(exc)
             self._drop_files()
             raise InputError(f"{what} could not be opened anew: {reason}") from exc
+        except BaseException:
+            self._drop_files()
+            raise
         self._timer = threading.Timer(TIMEOUT_S, self._child.kill)
         self._timer.daemon = True
         self._timer.start()
@@ -52,7 +55,7 @@ class Replay:
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
         self._timer.cancel()
         self._timer.join()  # it may be about to use what is closed now
-        self._child.close()
+        end(self._child)
         self._drop_files()
 
     def _drop_files(self) -> None:
@@ -73,6 +76,8 @@ class Replay:
             return [archive[key] for key in archive.files]
 
     def _ask(self, question: object) -> dict[str, Any]:
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
         try:
             self._child.stdin.write(json.dumps(question) + "\n")
             self._child.stdin.flush()
@@ -93,7 +98,7 @@ class Replay:
         self._child.wait()
         if not self._timer.is_alive():
             return f"that took more than {TIMEOUT_S:.0f} s"
-        return self._last_words() or "the process that did it ended without a word"
+        return self._last_words() or "the process that did it crashed, or was killed: is memory short?"
 
     def _last_words(self) -> str:
         self._errors.seek(0)

@@ -80,7 +80,7 @@ class FileHasher:
                 yield from self._read_stretch(blocks, ByteRange(start, min(start + STRETCH_BYTES, size_bytes)))
 
     def _read_stretch(self, blocks: BesideHasher, span: ByteRange) -> Generator[memoryview, None, None]:
-        began, is_beside = time.perf_counter(), self._arrangement.choose()
+        began, is_beside = time.perf_counter(), self._arrangement.choose(len(span))
         yield from (blocks.read_beside if is_beside else blocks.read_here)(span)
         self._arrangement.note(is_beside, len(span), time.perf_counter() - began)
 

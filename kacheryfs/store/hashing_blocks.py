@@ -36,14 +36,14 @@ class Arrangement:
         self._s_per_byte: dict[bool, float] = {}  # by whether the thread beside read
         self._n_stretches = 0
 
-    def is_beside_faster(self) -> bool:
-        return min(self._s_per_byte, key=self._s_per_byte.__getitem__, default=False)
-
-    def choose(self) -> bool:
-        """Tell whether the thread beside is to read: each is tried once, then the faster one goes on."""
+    def choose(self, n_bytes: int) -> bool:
+        """Tell whether the thread beside is to read so much: each is tried once, then the faster one goes on."""
+        is_beside_faster = min(self._s_per_byte, key=self._s_per_byte.__getitem__, default=False)
+        if n_bytes < _LEAST_BYTES:
+            return is_beside_faster
         if len(self._s_per_byte) < 2:
             return bool(self._s_per_byte)
-        return self.is_beside_faster() is not (self._n_stretches % _TRIED_EVERY == 0)
+        return is_beside_faster is not (self._n_stretches % _TRIED_EVERY == 0)
 
     def note(self, is_beside: bool, n_bytes: int, seconds: float) -> None:
         if n_bytes >= _LEAST_BYTES:

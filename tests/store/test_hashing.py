@@ -90,7 +90,7 @@ def test_whichever_thread_reads_the_digests_are_the_same(
     expected = hash_path(tmp_path / "f")
     turn = itertools.cycle(turns.split())
     monkeypatch.setattr(hashing, "STRETCH_BYTES", 3 * BUFFER_BYTES)
-    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement: next(turn) == "beside")
+    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement, n_bytes: next(turn) == "beside")
     assert hash_path(tmp_path / "f") == expected
     with pytest.raises(ChangedError):
         hash_path(tmp_path / "f", len(noise) + 1)
@@ -100,7 +100,7 @@ def test_the_faster_thread_reads_and_the_other_is_tried_now_and_then() -> None:
     arrangement = hashing_blocks.Arrangement()
     chosen = []
     for stretch in range(200):
-        chosen.append(arrangement.choose())
+        chosen.append(arrangement.choose(STRETCH_BYTES))
         is_slow = chosen[-1] is (stretch < 100)
         arrangement.note(chosen[-1], STRETCH_BYTES, 2.0 if is_slow else 1.0)
     assert chosen[:2] == [False, True]
@@ -111,7 +111,11 @@ def test_the_faster_thread_reads_and_the_other_is_tried_now_and_then() -> None:
 def test_a_short_stretch_decides_nothing() -> None:
     arrangement = hashing_blocks.Arrangement()
     arrangement.note(False, 1000, 1.0)
-    assert not arrangement.choose()
+    assert not arrangement.choose(STRETCH_BYTES)
+    for stretch in range(32):
+        arrangement.note(stretch % 2 == 1, STRETCH_BYTES, 2.0 - stretch % 2)
+    assert not arrangement.choose(STRETCH_BYTES), "the slower one's turn"
+    assert all(arrangement.choose(STRETCH_BYTES // 8) for _ in range(3))
 
 
 def test_progress_adds_up_to_the_size(tmp_path: Path, noise: bytes) -> None:
@@ -151,7 +155,7 @@ def test_an_interrupted_pass_leaves_no_thread_behind(
     tmp_path: Path, noise: bytes, monkeypatch: pytest.MonkeyPatch, is_beside: bool
 ) -> None:
     (tmp_path / "f").write_bytes(noise)
-    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement: is_beside)
+    monkeypatch.setattr(hashing_blocks.Arrangement, "choose", lambda arrangement, n_bytes: is_beside)
 
     def interrupt(_: int) -> None:
         raise KeyboardInterrupt
