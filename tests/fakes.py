@@ -14,7 +14,7 @@ from kacheryfs.core.manifest import GROUP_BLOCKS, Root, build
 from kacheryfs.core.model import BLOCK_BYTES, Binding, Blake3, ByteRange, Layout, Sha1
 from kacheryfs.core.wire import FileInfo
 from kacheryfs.errors import PeerLacksError, PeerLiedError, PeerRefusedError, PeerUnreachableError
-from kacheryfs.peers.peer import Peer, RangeStream
+from kacheryfs.peers.peer import Peer, RangeStream, WhenFull
 from kacheryfs.peers.stats import PeerStats
 
 
@@ -186,7 +186,7 @@ class _FakeStream:
     peer: FakePeer
     rest: memoryview
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         await trio.lowlevel.checkpoint()
         self.peer.refuse_closed()
         n_bytes = min(len(buffer), len(self.rest))
@@ -281,7 +281,7 @@ class _SlowStream:
     stream: RangeStream
     rate_bytes_per_s: float
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer[: 64 * 1024])
         await trio.sleep(n_bytes / self.rate_bytes_per_s)
         return n_bytes
@@ -315,7 +315,7 @@ class _CappedStream:
     stream: RangeStream
     peer: Capped
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer[: 64 * 1024])
         await self.peer.carry(n_bytes)
         return n_bytes
@@ -381,7 +381,7 @@ class _DroppingStream:
     n_left: int
     url: str
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         if self.n_left == 0:
             raise PeerUnreachableError(f"{self.url}: the connection broke")
         n_bytes = await self.stream.receive_into(buffer[: self.n_left])
@@ -426,7 +426,7 @@ class Lying(Wrapper):
 class _FlippingStream:
     stream: RangeStream
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         n_bytes = await self.stream.receive_into(buffer)
         buffer[:n_bytes] = _flipped(bytes(buffer[:n_bytes]))
         return n_bytes

@@ -19,6 +19,8 @@ BATCH_BYTES = 1024 * 1024
 MAX_BATCHES = 32
 """Twice the window of one sequential reader, where they are full: a block that is waited for is a batch of its own."""
 _MAX_FREE = 8
+_MAX_LENT = 16
+"""So many are lent to runs that take several; each may have one in any case."""
 
 
 Buffer = bytearray | mmap.mmap
@@ -47,9 +49,16 @@ class Recent:
     def __init__(self) -> None:
         self._batches: deque[tuple[weakref.ref[OpenFile], Batch]] = deque()
         self._free: list[Buffer] = []
+        self._n_lent = 0
+
+    @property
+    def n_spare(self) -> int:
+        """How many buffers a run that could do with one may be lent now."""
+        return max(_MAX_LENT - self._n_lent, 0)
 
     def lend(self, n_bytes: int) -> Buffer:
         """Return a buffer of at least ``n_bytes``; its borrower calls ``keep`` or ``give_back``."""
+        self._n_lent += 1
         if n_bytes > BATCH_BYTES:
             return bytearray(n_bytes)  # a legacy chunk, or a small file that is proven whole
         if not self._free and len(self._batches) >= MAX_BATCHES:
@@ -57,11 +66,16 @@ class Recent:
         return self._free.pop() if self._free else _new_batch_buffer()
 
     def give_back(self, buffer: Buffer) -> None:
+        self._n_lent -= 1
+        self._free_up(buffer)
+
+    def _free_up(self, buffer: Buffer) -> None:
         if len(buffer) == BATCH_BYTES and len(self._free) < _MAX_FREE:
             self._free.append(buffer)
 
     def keep(self, file: OpenFile, blocks: BlockRange, buffer: Buffer) -> None:
         """Take back a buffer that begins with the verified bytes of ``blocks``."""
+        self._n_lent -= 1
         if len(buffer) != BATCH_BYTES:
             return
         batch = Batch(file.layout.bytes_of(blocks), blocks, buffer)
@@ -77,7 +91,7 @@ class Recent:
         for block in batch.blocks if file else ():
             if file is not None and file.recent.get(block) is batch:
                 del file.recent[block]
-        self.give_back(batch.buffer)
+        self._free_up(batch.buffer)
 
 
 def _new_batch_buffer() -> mmap.mmap:

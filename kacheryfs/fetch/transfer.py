@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 import trio
 
@@ -10,11 +11,12 @@ from ..core.manifest import GROUP_BLOCKS, VerifiedBlock
 from ..core.model import BlockRange
 from ..core.wire import group_blocks
 from ..errors import PeerLacksError, PeerLiedError, PeerUnreachableError, ProofError
-from ..peers.peer import RangeStream
+from ..peers.peer import Peer, RangeStream
+from .convoy import LONGEST_HOP_S, MAX_BATCHES, Checking, Convoy
 from .metadata import Metadata
 from .openfile import OpenFile
 from .providers import Provider
-from .recent import BATCH_BYTES, Buffer, Recent
+from .recent import BATCH_BYTES, Recent
 from .runs import Run
 from .throttle import Throttle
 
@@ -68,9 +70,9 @@ class Transfer:
         try:
             start, n_awaited = blocks.start, run.n_awaited
             while start < blocks.stop:
-                stop = min(start + min(n_awaited or n_batch, n_batch), blocks.stop)
-                await self._carry_batch(run, stream, BlockRange(start, stop), landing)
-                start, n_awaited = stop, 0
+                batches = _cut(BlockRange(start, blocks.stop), n_awaited, n_batch, self._n_at_once(run, n_batch))
+                await self._carry_batches(run, stream, batches, landing)
+                start, n_awaited = batches[-1].stop, 0
         finally:
             rate.end(trio.current_time())
 
@@ -80,48 +82,73 @@ class Transfer:
         start = blocks.start
         while start < blocks.stop:
             stop = start + 1 if run.is_awaited else min(start + n_batch, blocks.stop)
-            await self._carry_batch(run, stream, BlockRange(start, stop), landing)
+            await self._carry_batches(run, stream, [BlockRange(start, stop)], landing)
             start = stop
 
-    async def _carry_batch(self, run: Run, stream: RangeStream, blocks: BlockRange, landing: Landing) -> None:
+    def _n_at_once(self, run: Run, n_batch: int) -> int:
+        """Return how many batches a thread may be given at once: what comes while it stays, if buffers are there."""
+        if self.throttle.bytes_per_s is not None:
+            return 1
+        rate = run.provider.peer.stats.rate_bytes_per_s or 0.0
+        n_coming = int(rate * LONGEST_HOP_S) // (n_batch * run.file.layout.block_bytes)
+        return max(min(n_coming, MAX_BATCHES, self._recent.n_spare), 1)
+
+    async def _carry_batches(
+        self, run: Run, stream: RangeStream, batches: Sequence[BlockRange], landing: Landing
+    ) -> None:
         file, peer = run.file, run.provider.peer
-        buffer = self._recent.lend(len(file.layout.bytes_of(blocks)))
+        lent = deque(Checking(file, blocks, self._recent.lend(len(file.layout.bytes_of(blocks)))) for blocks in batches)
+
+        def land(checking: Checking) -> None:
+            lent.remove(checking)
+            self._keep(file, checking)
+            for block, unstored in zip(checking.blocks, checking.landed, strict=False):
+                landing(block, unstored)
+
+        convoy = Convoy(
+            list(lent), on_received=lambda n_bytes: run.note_received(n_bytes, trio.current_time()), on_checked=land
+        )
         try:
-            checking = _Checking(file, blocks, memoryview(buffer)[: len(file.layout.bytes_of(blocks))])
-            await self._receive_exactly(run, stream, checking)
-            if checking.landed is None:
-                for block in (blocks.start, blocks.stop - 1):
-                    await self._metadata.wait_for_group(file, block, peer)
-                await trio.to_thread.run_sync(checking)
-        except BaseException:
-            self._recent.give_back(buffer)
-            raise
-        assert checking.landed is not None
-        self._keep(file, blocks, buffer, len(checking.landed))
-        for block, unstored in zip(blocks, checking.landed, strict=False):
-            landing(block, unstored)
-        if checking.error is not None:
-            raise PeerLiedError(f"{peer.url}: {checking.error}") from checking.error
+            while convoy.front is not None:
+                await self._receive_some(run, stream, convoy)
+                if convoy.front is not None and not convoy.rest:
+                    await self._check_front(file, peer, convoy)
+                convoy.raise_error()
+        except ProofError as exc:
+            raise PeerLiedError(f"{peer.url}: {exc}") from exc
+        finally:
+            convoy.tell()
+            for checking in lent:
+                self._recent.give_back(checking.buffer)
 
-    async def _receive_exactly(self, run: Run, stream: RangeStream, checking: _Checking) -> None:
-        view, n_received = checking.view, 0
-        peer = run.provider.peer
-        while n_received < len(view):
-            n_allowed = await self.throttle.take(len(view) - n_received)
-            rest = view[n_received : n_received + n_allowed]
-            is_last = n_received + n_allowed == len(view)
-            n = await stream.receive_into(rest, checking if is_last and checking.is_ready else None)
-            self.throttle.give_back(n_allowed - n)
-            if n == 0:
-                raise PeerUnreachableError(f"{peer.url}: broke off after {n_received} of {len(view)} bytes")
-            n_received += n
-            run.note_received(n, trio.current_time())
+    async def _receive_some(self, run: Run, stream: RangeStream, convoy: Convoy) -> None:
+        front, rest = convoy.front, convoy.rest
+        assert front is not None
+        n_allowed = await self.throttle.take(len(rest))
+        may_advance = n_allowed == len(rest) and front.is_ready
+        convoy.begin_hop()
+        n_bytes = await stream.receive_into(rest[:n_allowed], convoy.advance if may_advance else None)
+        self.throttle.give_back(n_allowed - n_bytes)
+        if n_bytes == 0:
+            url, n_missing = run.provider.peer.url, run.n_bytes - run.received_bytes
+            raise PeerUnreachableError(f"{url}: broke off {n_missing} bytes before the end of {run.n_bytes}")
+        convoy.note_received(n_bytes)
 
-    def _keep(self, file: OpenFile, blocks: BlockRange, buffer: Buffer, n_landed: int) -> None:
+    async def _check_front(self, file: OpenFile, peer: Peer, convoy: Convoy) -> None:
+        """Check a batch that is full, once all is there to verify it by."""
+        assert convoy.front is not None
+        for block in (convoy.front.blocks.start, convoy.front.blocks.stop - 1):
+            await self._metadata.wait_for_group(file, block, peer)
+        await trio.to_thread.run_sync(convoy.advance)
+        convoy.tell()
+
+    def _keep(self, file: OpenFile, checking: Checking) -> None:
+        n_landed = len(checking.landed)
         if n_landed and not file.retired:
-            self._recent.keep(file, BlockRange(blocks.start, blocks.start + n_landed), buffer)
+            blocks = BlockRange(checking.blocks.start, checking.blocks.start + n_landed)
+            self._recent.keep(file, blocks, checking.buffer)
         else:
-            self._recent.give_back(buffer)
+            self._recent.give_back(checking.buffer)
 
     async def _cut_to_present(self, file: OpenFile, provider: Provider, blocks: BlockRange) -> BlockRange:
         cut = provider.cut_to_present(blocks)
@@ -141,43 +168,12 @@ def batch_blocks(run: Run, seconds: float) -> int:
     return max(min(int(rate * seconds), BATCH_BYTES) // run.file.layout.block_bytes, 1)
 
 
-class _Checking:
-    """Verifies and stores a batch that was received; called once, in a thread."""
-
-    def __init__(self, file: OpenFile, blocks: BlockRange, view: memoryview) -> None:
-        self.view = view
-        self.landed: list[VerifiedBlock | None] | None = None
-        """What came before the first false block: None each, or the block itself where the store can't keep it."""
-        self.error: ProofError | None = None
-        self._file = file
-        self._blocks = blocks
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether all that it verifies by is there."""
-        proof = self._file.proof
-        return all(proof.missing_group(block) is None for block in (self._blocks.start, self._blocks.stop - 1))
-
-    def __call__(self) -> None:
-        verified = []
-        for block in self._blocks:
-            try:
-                verified.append(self._file.proof.verify(block, self._data_of(block)))
-            except ProofError as exc:
-                self.error = exc
-                break
-        if verified and self._file.stored.put_all(verified):
-            self.landed = [None] * len(verified)
-        else:
-            self.landed = [self._put(block) for block in verified]
-
-    def _data_of(self, block: int) -> memoryview:
-        layout = self._file.layout
-        at = (block - self._blocks.start) * layout.block_bytes
-        return self.view[at : at + layout.block_size(block)]
-
-    def _put(self, block: VerifiedBlock) -> VerifiedBlock | None:
-        if self._file.stored.put(block):
-            return None
-        # The buffer is used again: what the store can't keep is verified anew on a copy of its own.
-        return self._file.proof.verify(block.index, bytes(block.data))
+def _cut(blocks: BlockRange, n_awaited: int, n_batch: int, n_at_once: int) -> list[BlockRange]:
+    """Return the first batches of ``blocks``; what is awaited comes without what follows it."""
+    batches: list[BlockRange] = []
+    start, n_first = blocks.start, min(n_awaited or n_batch, n_batch)
+    while start < blocks.stop and len(batches) < n_at_once:
+        stop = min(start + (n_batch if batches else n_first), blocks.stop)
+        batches.append(BlockRange(start, stop))
+        start = stop
+    return batches

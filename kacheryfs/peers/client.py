@@ -22,7 +22,7 @@ from .exchanges import Exchanges
 from .heads import PeerBusyError, PeerForbidsError, Request, check_range, size_of
 from .limits import ClientLimits
 from .names import HostAddresses
-from .peer import RangeStream
+from .peer import RangeStream, WhenFull
 from .pool import Pool
 from .seam import Seam
 from .stats import PeerStats
@@ -241,7 +241,7 @@ class _Body:
         self._seam = seam
         self._n_left = n_bytes
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         assert buffer
         with self._seam:
             if self._n_left == 0:

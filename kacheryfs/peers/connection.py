@@ -7,8 +7,6 @@ has an h11 state of its own (0.1 ms), so that nothing of one answer can be taken
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import h11
 import trio
 
@@ -18,6 +16,7 @@ from .address import PeerAddress
 from .heads import Head, Request, printable
 from .limits import ClientLimits
 from .pace import Pace
+from .peer import WhenFull
 from .seam import within
 from .stats import PeerStats
 from .transport import Transport
@@ -76,7 +75,7 @@ class Connection:
         state.send(h11.EndOfMessage())
         return state
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         n_bytes = await self._transport.receive_into(buffer, when_full)
         self._stats.bytes_received += n_bytes
         return n_bytes
@@ -162,7 +161,7 @@ class Exchange:
             n_bytes = head.content_length or 0
             self._body = _FixedBody(connection, state.trailing_data[0], n_bytes, may_end_early=request.wait_s > 0)
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         """Give at least one byte of the body, 0 at its end; bounded in time, see ClientLimits."""
         if self._body.is_complete:
             return 0
@@ -192,7 +191,7 @@ class _FixedBody:
     def is_complete(self) -> bool:
         return self._n_left == 0
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None) -> int:
         if self._early:
             await trio.lowlevel.checkpoint()
             n_bytes = min(len(buffer), len(self._early))
@@ -222,7 +221,7 @@ class _ChunkedBody:
     def is_clean(self) -> bool:
         return not self._state.trailing_data[0]
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None) -> int:
         await trio.lowlevel.checkpoint()
         while not self._ready and not self.is_complete:
             await self._next_event()

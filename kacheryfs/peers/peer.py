@@ -10,15 +10,19 @@ from ..core.model import Binding, Blake3, ByteRange, Sha1
 from ..core.wire import FileInfo
 from .stats import PeerStats
 
+WhenFull = Callable[[], memoryview | None]
+"""Called in a thread by which a buffer came to be full; returns what to fill next, None to come back."""
+
 
 class RangeStream(Protocol):
     """The bytes of one span on their way."""
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         """Fill the front of ``buffer`` and return how many bytes: at least 1, 0 only once the whole span was given.
 
         Never more than the span in all. PeerError where the bytes stop coming. A checkpoint. Where ``buffer`` came to
         be full in a thread, ``when_full`` may have been called there (it saves the caller a hop): the caller looks.
+        What that returns is filled too, and belongs to the span; what came into it counts in what is returned.
         """
 
 

@@ -16,10 +16,12 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import trio
+
+from .peer import WhenFull
 
 _NEXT_ADDRESS_S = 1.0
 _LAST_SEGMENT_BYTES = 64 * 1024
@@ -54,10 +56,11 @@ class Transport:
             except ssl.SSLWantReadError:
                 await trio.lowlevel.wait_readable(self._sock)
 
-    async def receive_into(self, buffer: memoryview, when_full: Callable[[], None] | None = None) -> int:
+    async def receive_into(self, buffer: memoryview, when_full: WhenFull | None = None) -> int:
         """Wait for bytes, then fill ``buffer`` as far as they are there; 0 at the stream's end. A checkpoint.
 
-        ``when_full`` may be called, in a thread, before this returns: if the buffer came to be full there.
+        ``when_full`` may be called, in a thread, before this returns: if the buffer came to be full there. If it gives
+        another buffer, that one is filled too; what is returned is how many bytes came in all.
         """
         if len(buffer) >= _THREAD_BYTES:
             return await self._receive_in_thread(buffer, when_full)
@@ -72,7 +75,7 @@ class Transport:
             n_bytes = self._receive_now(buffer)
         return n_bytes
 
-    async def _receive_in_thread(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int:
+    async def _receive_in_thread(self, buffer: memoryview, when_full: WhenFull | None) -> int:
         n_bytes = None
         while n_bytes is None:
             if self._is_closed:  # also since the thread came back with nothing
@@ -88,16 +91,40 @@ class Transport:
                     self._sock.close()
         return n_bytes
 
-    def _receive_most(self, buffer: memoryview, when_full: Callable[[], None] | None) -> int | None:
-        """Fill ``buffer`` while bytes keep coming; None where none came, 0 at the end. In a thread."""
-        first = len(buffer) - _LAST_SEGMENT_BYTES
-        n_bytes = self._receive_all(buffer[:first])
-        if n_bytes == first:
-            self._acknowledge()
-            n_bytes += self._receive_all(buffer[first:]) or 0  # an end is met again by the next receive
-        if when_full and n_bytes == len(buffer):
-            when_full()
-        return n_bytes
+    def _receive_most(self, buffer: memoryview, when_full: WhenFull | None) -> int | None:
+        """Fill ``buffer``, and those given after it, while bytes keep coming; None where none came, 0 at the end.
+
+        In a thread.
+        """
+        n_bytes = self._fill(buffer)
+        n_all = n_bytes or 0
+        while when_full and n_bytes == len(buffer):
+            following = when_full()
+            if following is None:
+                break
+            buffer, n_bytes = following, None
+            with suppress(OSError):  # it is met again by the next receive, as an end is
+                n_bytes = self._fill_on(buffer)
+            n_all += n_bytes or 0
+        return n_all or n_bytes
+
+    def _fill_on(self, buffer: memoryview) -> int | None:
+        """Fill ``buffer``, most of which is often there already: one system call then."""
+        n_bytes = self._receive_now(buffer)
+        if n_bytes == 0 or n_bytes == len(buffer):
+            return n_bytes
+        n_before = n_bytes or 0
+        n_more = self._fill(buffer[n_before:])
+        return n_before + n_more if n_more else n_bytes
+
+    def _fill(self, buffer: memoryview) -> int | None:
+        first = max(len(buffer) - _LAST_SEGMENT_BYTES, 0)
+        n_bytes = self._receive_all(buffer[:first]) if first else 0
+        if n_bytes != first:
+            return n_bytes
+        self._acknowledge()
+        n_last = self._receive_all(buffer[first:])
+        return first + n_last if n_last else first or n_last  # an end is met again by the next receive
 
     def _receive_all(self, buffer: memoryview) -> int | None:
         """Fill ``buffer``, waiting up to ``_HOP_S``; None where nothing came, 0 at the end."""
