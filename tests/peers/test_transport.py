@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
 
@@ -16,6 +17,7 @@ from kacheryfs.peers.address import parse_peer_url
 from kacheryfs.peers.connection import Connection, StaleConnectionError
 from kacheryfs.peers.heads import Request, printable
 from kacheryfs.peers.limits import ClientLimits
+from kacheryfs.peers.peer import WhenFull
 from kacheryfs.peers.pool import Pool
 from kacheryfs.peers.seam import translate
 from kacheryfs.peers.stats import PeerStats
@@ -62,7 +64,7 @@ async def _connected() -> AsyncIterator[tuple[Transport, socket.socket]]:
 LARGE = bytes(range(256)) * 4096
 
 
-async def _receive_all(transport: Transport, buffer: memoryview, when_full: Callable[[], None]) -> None:
+async def _receive_all(transport: Transport, buffer: memoryview, when_full: WhenFull) -> None:
     n_bytes = 0
     while n_bytes < len(buffer):
         n_new = await transport.receive_into(buffer[n_bytes:], when_full)
@@ -79,6 +81,38 @@ async def test_a_thread_fills_a_large_buffer_and_tells_when_it_is_full() -> None
             await _receive_all(transport, buffer, lambda: told.append(threading.get_ident()))
         assert bytes(buffer) == LARGE
         assert threading.get_ident() not in told
+
+
+async def test_a_thread_goes_on_with_the_buffers_that_it_is_given() -> None:
+    async with _connected() as (transport, other), trio.open_nursery() as nursery:
+        nursery.start_soon(trio.to_thread.run_sync, other.sendall, LARGE)
+        data, n_bytes, n_full = memoryview(bytearray(len(LARGE))), 0, 0
+        stops = [1 << 18, (1 << 19) + 7, (1 << 19) + 8, len(LARGE)]  # also a small one
+
+        def following() -> memoryview | None:
+            nonlocal n_full
+            n_full += 1
+            return data[stops[n_full - 1] : stops[n_full]] if n_full < len(stops) else None
+
+        with trio.fail_after(10):
+            while n_bytes < len(LARGE):  # where the sender is behind, the thread comes back within a buffer
+                n_bytes += await transport.receive_into(data[n_bytes : stops[n_full]], following)
+                n_full = sum(stop <= n_bytes for stop in stops)
+        assert bytes(data) == LARGE
+
+
+async def test_what_came_before_the_end_or_a_break_is_given_back() -> None:
+    async with _connected() as (transport, other):
+        other.sendall(LARGE[: 1 << 18])
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        buffer, following = memoryview(bytearray(1 << 18)), memoryview(bytearray(1 << 18))
+
+        def break_off() -> memoryview:
+            other.close()  # resets it
+            return following
+
+        with trio.fail_after(10):
+            assert await transport.receive_into(buffer, break_off) == 1 << 18
 
 
 async def test_a_thread_that_waits_for_the_rest_gives_back_what_came() -> None:
