@@ -5,10 +5,11 @@ comes from (``roots``) and so how far it is trusted. What is open is one ``OpenF
 all readers: its proof, its place in the store, its providers (``providers``) and its flights (``flights``). A
 ``reader`` asks the ``scheduler`` for what is missing, ``prefetch`` for what somebody wants in advance; flights wait in
 ``queues``, the ``fleet`` has the runs that are under way (``runs``), ``transfer`` carries one run from one provider,
-verified before it is stored and within the download limit (``throttle``), and ``recent`` keeps the latest of it in
-memory, for readers that follow close behind. ``metadata`` brings roots and groups, ``revival`` looks after what waits,
-``prover`` holds complete files against their SHA-1, ``peerset`` remembers who rests and who is banned, ``waits`` bounds
-every read and lets it be cancelled. ``describing`` and ``counters`` say what is going on. ``engine`` wires them up.
+verified before it is stored and within the download limit (``throttle``), several batches of it by one thread where
+they come quickly (``convoy``), and ``recent`` keeps the latest of it in memory, for readers that follow close behind.
+``metadata`` brings roots and groups, ``revival`` looks after what waits, ``prover`` holds complete files against their
+SHA-1, ``peerset`` remembers who rests and who is banned, ``waits`` bounds every read and lets it be cancelled.
+``describing`` and ``counters`` say what is going on. ``engine`` wires them up.
 
 Many providers
 --------------
