@@ -142,7 +142,8 @@ def _add_verify(commands: Commands) -> None:
         help="read local blocks and shared originals again; report and drop what is wrong",
         about="Read stored blocks and shared originals again and compare them with their digests. Wrong blocks are\n"
         "dropped and fetched again when needed; a wrong original leaves the catalog (the file itself is not touched).\n"
-        "Exit code 5 if anything was wrong.",
+        "One that was changed since it was shared stays, unserved, until it is shared again or unshared.\n"
+        "Exit code 5 if anything was wrong, else 7 if a shared original was changed.",
         examples=["kacheryfs verify", "kacheryfs verify 'sha1://2b6f…/rec.dat?manifest=…'"],
         has_json=True,
     )

@@ -42,7 +42,8 @@ def _add(settings: Settings, url: str, secret_file: str | None) -> dict[str, Any
     mounts = find_mounts(settings)
     for mount in mounts:
         mount.ask("peer-add", url=url)
-    say(f"{url} {'is kept' if is_new else 'was kept already'}{_of_mounts(len(mounts), 'and asked by')}")
+    kept = "is kept" if is_new else "was kept already" if secret is None else "was kept already, its secret is new"
+    say(f"{url} {kept}{_of_mounts(len(mounts), 'and asked by')}")
     return {"url": url, "is_new": is_new, "mounts": [mount.mountpoint for mount in mounts]}
 
 

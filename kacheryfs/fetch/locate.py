@@ -29,6 +29,8 @@ SETTLE_TIMEOUT_S = 60.0
 CLAIM_FRESH_S = 2.0
 """Large claims are asked for again after this: who contradicts must be heard."""
 
+_CHANGED = "the file that was shared here was changed or removed since: see kacheryfs shares, and share it again"
+
 
 class Locator:
     """Finds files by name."""
@@ -71,10 +73,14 @@ class Locator:
         offered = await trio.to_thread.run_sync(self._local.find_offered, request.sha1)
         manifest = request.manifest or (offered.manifest if offered else None)
         size_bytes = offered.size_bytes if offered and request.size_bytes is None else request.size_bytes
-        request = FileRequest(request.sha1, manifest, size_bytes)
-        if manifest is not None:
-            return self._located(await self._open_linked(request, manifest), Trust.LINKED)
-        if proof := proof_by_sha1(request.sha1, size_bytes):
+        located = await self._locate_elsewhere(FileRequest(request.sha1, manifest, size_bytes), allow_claims)
+        located.file.own_word = _CHANGED if offered else None
+        return located
+
+    async def _locate_elsewhere(self, request: FileRequest, allow_claims: bool) -> LocatedFile:
+        if request.manifest is not None:
+            return self._located(await self._open_linked(request, request.manifest), Trust.LINKED)
+        if proof := proof_by_sha1(request.sha1, request.size_bytes):
             _refuse_falsely_empty(proof)
             file = await self._files.open(proof, Trust.LINKED)
             self._finder.look_for_more(file)

@@ -36,6 +36,8 @@ class OpenFile:
         """Why nothing is read from it any more: its manifest was proven false."""
         self.contested: str | None = None
         """Why nothing is read from it on claims alone for now: peers disagree."""
+        self.own_word: str | None = None
+        """Why this machine's own copy isn't read."""
         self.waiting: dict[trio.CancelScope, Trust] = {}
         """The reads that wait, each with the trust that its name gives it."""
         self.n_readers = 0
@@ -50,6 +52,10 @@ class OpenFile:
     @property
     def binding(self) -> Binding:
         return binding_of(self.proof)
+
+    def words(self) -> list[str]:
+        """Return why nobody serves it, each peer in turn, for the message of a read that fails."""
+        return [*([self.own_word] if self.own_word else []), *self.providers.words()]
 
     def retire(self, reason: str) -> None:
         """Let nobody read from it any more."""

@@ -60,7 +60,7 @@ class Waits:
         name = f"sha1 {file.proof.sha1.short}, block {blocks.start}"
         if wait.is_cancelled:
             raise CancelledError(f"{name}: the read was cancelled") from None
-        words = "; ".join(file.providers.words())
+        words = "; ".join(file.words())
         raise TimedOutError(f"{name}: no peer could serve it within {self._read_timeout_s:g} s ({words})") from None
 
     def cancel(self, file: OpenFile | None = None) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..core.quantities import CacheSize
-from .bounds import Bounds
+from .bounds import Bounds, Floors
 from .ledger import Ledger
 from .places import Places
 
@@ -62,6 +62,12 @@ class FreeSpace:
             self._budget_bytes -= n_bytes
             return True
 
+    def keep_free(self, n_bytes: int) -> None:
+        """Keep so much of the disk free from now on, beside the share of it that always stays so."""
+        with self._lock:
+            if n_bytes != self._min_free_bytes:
+                self._min_free_bytes, self._budget_bytes = n_bytes, 0
+
     def _measure(self, n_bytes: int) -> int:
         allowance = max(_MEASURE_AGAIN_BYTES, n_bytes)
         try:
@@ -99,10 +105,13 @@ class Room:
         self._is_anothers = False
         """Whether that is another one's."""
         self._bounds = Bounds(Places(root).lock)
+        self._floors = Floors(Places(root).lock)
+        self._has_floor = size is not None and size.free_bytes is not None
+        self._own_floor_bytes = (size and size.free_bytes) or 0
         self.is_filling = False
         """Whether so much was used at the last look that room should be made."""
         self.ledger = ledger
-        self.free = FreeSpace(root, min_free_fraction, clock, min_free_bytes=(size and size.free_bytes) or 0)
+        self.free = FreeSpace(root, min_free_fraction, clock, min_free_bytes=self._own_floor_bytes)
 
     @property
     def limit_bytes(self) -> int:
@@ -116,9 +125,9 @@ class Room:
     def hold_bound(self) -> None:
         """Have every process on this store go by this one's bound, too, until ``close``; anew whenever it looks.
 
-        What only stays free is no bound to hold, and a default ('auto') is nobody's wish.
+        Or by what it keeps free. A default ('auto') is nobody's wish.
         """
-        self._is_holding = self._size is not None and self._size.free_bytes is None and self._size != CacheSize()
+        self._is_holding = self._size is not None and self._size != CacheSize()
         self._limit_bytes = None
         if self._is_holding:
             with contextlib.suppress(OSError):  # no store yet: the disk is full
@@ -126,24 +135,40 @@ class Room:
 
     def _find_limit(self) -> int:
         """Return our own bound or what is held, the smaller; 'auto' gives way to a larger one, too."""
+        is_default = self._size == CacheSize()
+        floor_bytes = self._find_floor()
+        self.free.keep_free(max(floor_bytes or 0, self._own_floor_bytes))
         own_bytes = self._find_own_limit()
-        if self._is_holding:
+        if self._is_holding and not self._has_floor:
             with contextlib.suppress(OSError):  # a store that can't be written now
                 self._bounds.hold(own_bytes)
         held_bytes = self._bounds.find()
-        is_held = held_bytes is not None and (held_bytes <= own_bytes or self._size == CacheSize())
+        if held_bytes is None and floor_bytes is not None and is_default:
+            held_bytes = self._find_limit_above(floor_bytes)
+        is_held = held_bytes is not None and (held_bytes <= own_bytes or is_default)
         self.is_bound_held = is_held
         self._is_anothers = is_held and (not self._is_holding or held_bytes != own_bytes)
         return held_bytes if held_bytes is not None and is_held else own_bytes
+
+    def _find_floor(self) -> int | None:
+        """Return the most that a live process wants to stay free, having held what this one wants."""
+        if self._is_holding and self._has_floor:
+            with contextlib.suppress(OSError):
+                self._floors.hold(self._own_floor_bytes)
+        return self._floors.find()
+
+    def _find_limit_above(self, floor_bytes: int) -> int:
+        disk = os.statvfs(self._root)
+        return max(0, disk.f_blocks * disk.f_frsize - floor_bytes)
 
     def _find_own_limit(self) -> int:
         size = self._size
         if size is not None and size.n_bytes is not None:
             return size.n_bytes
+        if size is None or size.free_bytes is not None:
+            return self._find_limit_above(self._own_floor_bytes)
         disk = os.statvfs(self._root)
         total_bytes = disk.f_blocks * disk.f_frsize
-        if size is None or size.free_bytes is not None:
-            return max(0, total_bytes - ((size and size.free_bytes) or 0))
         if size.disk_fraction is not None:
             return int(total_bytes * size.disk_fraction)
         return self._find_first_free(disk.f_bavail * disk.f_frsize, total_bytes) // 2
@@ -174,6 +199,7 @@ class Room:
         """Give back what is in reserve, and hold no bound any more."""
         self._is_holding = False
         self._bounds.release()
+        self._floors.release()
         self.ledger.close()
 
     def words_of_refusal(self, n_bytes: int) -> str:

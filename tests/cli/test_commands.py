@@ -207,3 +207,15 @@ def test_verify_tells_a_changed_original_from_a_spoilt_one(home: Path, capsys: p
     assert main(["verify", "--json"]) == 7
     (told,) = json.loads(capsys.readouterr().out)
     assert (told["where"], told["name"], told["state"]) == ("share", str(file), "changed")
+
+
+def test_a_read_that_fails_tells_that_the_file_shared_here_was_changed(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home / "one"
+    file.write_bytes(b"1")
+    assert main(["share", "one"]) == 0
+    link = capsys.readouterr().out.strip()
+    file.write_bytes(b"2")
+    assert main(["cat", link, "--read-timeout", "0.2"]) == 4
+    assert "shared here was changed or removed since: see kacheryfs shares" in capsys.readouterr().err

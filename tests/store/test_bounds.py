@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from store_content import BLOCK_BYTES, make_content
 
 from kacheryfs.core.quantities import MAX_SIZE_BYTES, CacheSize
 from kacheryfs.store.blocks import Store
-from kacheryfs.store.bounds import Bounds
+from kacheryfs.store.bounds import Bounds, Floors
 from kacheryfs.store.ledger import Ledger
 from kacheryfs.store.space import Room
 
@@ -154,8 +155,41 @@ def test_a_bound_that_others_hold_is_looked_up_once_a_second(tmp_path: Path, mon
     assert room.take(MB)
     mount.hold(5 * MB)
     assert all(room.take(100) for _ in range(1000))
-    assert (looks[0], room.limit_bytes) == (1, 9 * MB)
+    assert (looks[0], room.limit_bytes) == (2, 9 * MB), "one of a bound, one of what is to stay free"
     now[0] += 1
     assert room.limit_bytes == 5 * MB
     mount.release()
     room.close()
+
+
+@pytest.mark.expects_warnings
+def test_what_a_live_process_keeps_free_is_kept_by_all(tmp_path: Path) -> None:
+    root, content = tmp_path / "store", make_content(BLOCK_BYTES)
+    disk = os.statvfs(tmp_path)
+    total_bytes, floor_bytes = disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize + 10**9
+    with closing(Store(root, cache_size=CacheSize(free_bytes=floor_bytes))) as keeping:
+        keeping.cache.hold_bound()
+        with closing(Store(root, cache_size=CacheSize())) as store:
+            assert store.cache.limit_bytes == max(0, total_bytes - floor_bytes), "a default goes by it"
+            assert store.cache.stats().is_limit_held
+        with closing(Store(root, cache_size=CacheSize(n_bytes=5 * MB))) as store:
+            file = store.open(content.proof())
+            assert not file.put(content.proof().verify(0, content.block(0))), "there is more than that to stay free"
+            file.close()
+    with closing(Store(root, cache_size=CacheSize(n_bytes=5 * MB))) as store:
+        file = store.open(content.proof())
+        assert file.put(content.proof().verify(0, content.block(0)))
+        file.close()
+
+
+def test_the_largest_floor_counts(tmp_path: Path) -> None:
+    (tmp_path / "lock").touch()
+    one, other = Floors(tmp_path / "lock"), Floors(tmp_path / "lock")
+    assert one.find() is None
+    one.hold(5)
+    other.hold(7)
+    assert one.find() == 7
+    assert Bounds(tmp_path / "lock").find() is None
+    other.release()
+    assert one.find() == 5
+    one.release()
