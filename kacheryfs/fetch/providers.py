@@ -185,7 +185,7 @@ class ProviderBook:
 
     def _word_of(self, peer: Peer) -> str:
         if reason := self._find_ban(peer):
-            return f"not asked, {reason}"
+            return f"not asked, {reason.removeprefix(f'{peer.url}: ')}"
         if self._peers.is_resting(peer):
             return self._peers.last_word(peer)
         provider = self._providers.get(peer.url)
