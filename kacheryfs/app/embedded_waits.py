@@ -37,5 +37,5 @@ class WaitTeller:
                 wait.file.proof.sha1.short,
                 wait.blocks.start,
                 self._engine.limits.read_timeout_s,
-                "; ".join(wait.file.providers.words()),
+                "; ".join(wait.file.words()),
             )

@@ -48,7 +48,7 @@ def _explain_lookup(lookup: LookupReport) -> Json:
 
 
 def _explain_file(file: OpenFile, labels: Labels) -> Json:
-    return {**report_file(file, labels), "providers": file.providers.words()}
+    return {**report_file(file, labels), "providers": file.words()}
 
 
 def _explain_wait(engine: Engine, wait: Wait, labels: Labels) -> Json:

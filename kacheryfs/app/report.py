@@ -108,7 +108,7 @@ def report_wait(wait: Wait, labels: Labels) -> Json:
         "stop": span.stop,
         "waiting_s": now - wait.since,
         "gives_up_in_s": wait.scope.deadline - now,
-        "for": wait.file.providers.words(),
+        "for": wait.file.words(),
     }
 
 

@@ -29,7 +29,7 @@ SETTLE_TIMEOUT_S = 60.0
 CLAIM_FRESH_S = 2.0
 """Large claims are asked for again after this: who contradicts must be heard."""
 
-_CHANGED = "the file that was shared here was changed or removed since: see kacheryfs shares, and share it again"
+_CHANGED = "the file that was shared here was found changed or removed: see kacheryfs shares, and share it again"
 
 
 class Locator:
@@ -74,7 +74,7 @@ class Locator:
         manifest = request.manifest or (offered.manifest if offered else None)
         size_bytes = offered.size_bytes if offered and request.size_bytes is None else request.size_bytes
         located = await self._locate_elsewhere(FileRequest(request.sha1, manifest, size_bytes), allow_claims)
-        located.file.own_word = _CHANGED if offered else None
+        located.file.own_word = _CHANGED if offered and manifest == offered.manifest else None
         return located
 
     async def _locate_elsewhere(self, request: FileRequest, allow_claims: bool) -> LocatedFile:
@@ -92,6 +92,7 @@ class Locator:
 
     async def _open_proven(self, proof: Proof) -> OpenFile:
         file = await self._files.open(proof, Trust.PROVEN)
+        file.own_word = None
         if not file.stored.is_full():  # parts of it were evicted since
             self._finder.look_for_more(file)
         return file

@@ -130,8 +130,7 @@ class Transfer:
         n_bytes = await stream.receive_into(rest[:n_allowed], convoy.advance if may_advance else None)
         self.throttle.give_back(n_allowed - n_bytes)
         if n_bytes == 0:
-            url, n_missing = run.provider.peer.url, run.n_bytes - run.received_bytes
-            raise PeerUnreachableError(f"{url}: broke off {n_missing} bytes before the end of {run.n_bytes}")
+            raise PeerUnreachableError(f"{run.provider.peer.url}: broke off after {run.received_bytes} bytes")
         convoy.note_received(n_bytes)
 
     async def _check_front(self, file: OpenFile, peer: Peer, convoy: Convoy) -> None:

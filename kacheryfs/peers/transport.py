@@ -45,6 +45,7 @@ class Transport:
         self._is_in_thread = False  # Invariant: then nobody but that thread uses the socket, and it stays open
         self._limiter = trio.CapacityLimiter(1)  # its own: of the 40 threads for everything, slow peers would hold all
         self._is_closed = False
+        self._failure: OSError | None = None  # after it nothing is received: bytes may be missing in the stream
 
     async def send_all(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -64,6 +65,8 @@ class Transport:
         """
         if len(buffer) >= _THREAD_BYTES:
             return await self._receive_in_thread(buffer, when_full)
+        if self._failure is not None:
+            raise self._failure
         n_bytes = self._receive_now(buffer)
         if n_bytes is not None:
             await trio.lowlevel.checkpoint()
@@ -80,6 +83,8 @@ class Transport:
         while n_bytes is None:
             if self._is_closed:  # also since the thread came back with nothing
                 raise trio.ClosedResourceError
+            if self._failure is not None:
+                raise self._failure
             if not (isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()):
                 await trio.lowlevel.wait_readable(self._sock)
             self._is_in_thread = True
@@ -102,10 +107,13 @@ class Transport:
             following = when_full()
             if following is None:
                 break
-            buffer, n_bytes = following, None
-            with suppress(OSError):  # it is met again by the next receive, as an end is
+            buffer = following
+            try:
                 n_bytes = self._fill_on(buffer)
-            n_all += n_bytes or 0
+            except OSError as exc:  # told by the next receive: what came before it counts
+                self._failure = exc
+                break
+            n_all += n_bytes or 0  # an end is met again by the next receive
         return n_all or n_bytes
 
     def _fill_on(self, buffer: memoryview) -> int | None:

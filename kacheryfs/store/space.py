@@ -103,6 +103,7 @@ class Room:
         self.is_bound_held = False
         """Whether the bound at the last look is that of a live process that has all go by it."""
         self._is_anothers = False
+        self._is_floor_anothers = False
         """Whether that is another one's."""
         self._bounds = Bounds(Places(root).lock)
         self._floors = Floors(Places(root).lock)
@@ -137,6 +138,7 @@ class Room:
         """Return our own bound or what is held, the smaller; 'auto' gives way to a larger one, too."""
         is_default = self._size == CacheSize()
         floor_bytes = self._find_floor()
+        self._is_floor_anothers = (floor_bytes or 0) > self._own_floor_bytes
         self.free.keep_free(max(floor_bytes or 0, self._own_floor_bytes))
         own_bytes = self._find_own_limit()
         if self._is_holding and not self._has_floor:
@@ -204,6 +206,10 @@ class Room:
 
     def words_of_refusal(self, n_bytes: int) -> str:
         """Tell why so much can't be taken now, and what helps. OSError."""
+        if self.free.left_bytes() < n_bytes and self._is_floor_anothers:
+            return (
+                "another kacheryfs here keeps the rest of the disk free: start that with a smaller cache_size 'free …'"
+            )
         if self.free.left_bytes() < n_bytes:
             return "the disk is nearly full; free it, or name another with --store"
         if self._is_anothers:

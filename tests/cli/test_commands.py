@@ -218,4 +218,4 @@ def test_a_read_that_fails_tells_that_the_file_shared_here_was_changed(
     link = capsys.readouterr().out.strip()
     file.write_bytes(b"2")
     assert main(["cat", link, "--read-timeout", "0.2"]) == 4
-    assert "shared here was changed or removed since: see kacheryfs shares" in capsys.readouterr().err
+    assert "shared here was found changed or removed: see kacheryfs shares" in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-import struct
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -84,35 +84,46 @@ async def test_a_thread_fills_a_large_buffer_and_tells_when_it_is_full() -> None
 
 
 async def test_a_thread_goes_on_with_the_buffers_that_it_is_given() -> None:
-    async with _connected() as (transport, other), trio.open_nursery() as nursery:
-        nursery.start_soon(trio.to_thread.run_sync, other.sendall, LARGE)
-        data, n_bytes, n_full = memoryview(bytearray(len(LARGE))), 0, 0
-        stops = [1 << 18, (1 << 19) + 7, (1 << 19) + 8, len(LARGE)]  # also a small one
+    stops = [1 << 18, (1 << 18) + 60_000, (1 << 18) + 60_001, (1 << 18) + 100_000]  # also a small one
+    data = memoryview(bytearray(stops[-1]))
+    async with _connected() as (transport, other):
+        other.sendall(LARGE[: stops[0]])
+        n_full = 0
 
         def following() -> memoryview | None:
             nonlocal n_full
+            if n_full == 0:
+                other.sendall(LARGE[stops[0] : stops[-1]])
             n_full += 1
             return data[stops[n_full - 1] : stops[n_full]] if n_full < len(stops) else None
 
         with trio.fail_after(10):
-            while n_bytes < len(LARGE):  # where the sender is behind, the thread comes back within a buffer
-                n_bytes += await transport.receive_into(data[n_bytes : stops[n_full]], following)
-                n_full = sum(stop <= n_bytes for stop in stops)
-        assert bytes(data) == LARGE
+            assert await transport.receive_into(data[: stops[0]], following) == len(data)
+        assert data == LARGE[: len(data)]
 
 
-async def test_what_came_before_the_end_or_a_break_is_given_back() -> None:
+async def test_what_came_before_a_break_within_a_further_buffer_counts_and_nothing_comes_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async with _connected() as (transport, other):
         other.sendall(LARGE[: 1 << 18])
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         buffer, following = memoryview(bytearray(1 << 18)), memoryview(bytearray(1 << 18))
 
         def break_off() -> memoryview:
-            other.close()  # resets it
+            other.sendall(LARGE[:1000])  # is taken, and then there is no memory
+
+            def fail(_: memoryview) -> int:
+                raise OSError(errno.ENOMEM, "no memory")
+
+            monkeypatch.setattr(transport, "_fill", fail)
             return following
 
         with trio.fail_after(10):
             assert await transport.receive_into(buffer, break_off) == 1 << 18
+            other.sendall(LARGE[:1000])  # would be taken for what was lost
+            for n_bytes in (10, 1 << 18):
+                with pytest.raises(OSError, match="no memory"):
+                    await transport.receive_into(buffer[:n_bytes])
 
 
 async def test_a_thread_that_waits_for_the_rest_gives_back_what_came() -> None:
