@@ -1,13 +1,15 @@
 """Starts replays: children of a program that has SpikeInterface imported, and stays for a minute after the last one.
 
 Not by multiprocessing's fork server, which runs the user's script again in every child where that has no guard, and
-goes by the environment of its first use. A child is known by a descriptor, since it isn't ours to wait for; where
-Python or the kernel has none (builds for old systems, some of conda), each replay is a process of its own: 1 s more.
+goes by the environment of its first use; each child here has that of its own start. A child is known by a descriptor,
+since it isn't ours to wait for; where Python or the kernel has none (builds for old systems, some of conda), each
+replay is a process of its own: 1 s more.
 """
 
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import select
 import signal
@@ -26,6 +28,8 @@ _PROGRAM = "from kacheryfs.ephys.replay_forks import main; main()"
 _ALONE = "from kacheryfs.ephys.replay_child import main; main()"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """What forks should have no others; and nothing that a replay computes gains by them."""
+_READ_ONCE = ("PYTHON", "LD_", "HDF5_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "SPIKEINTERFACE_", "TMP", "TEMP")
+"""Variables that begin so are read when a program starts or imports; all others can be changed in a child."""
 _ANSWER_S = 300.0
 """Importing SpikeInterface takes a second, from a busy cluster's disk a minute or two."""
 
@@ -66,11 +70,11 @@ def end(child: Child) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Program:
-    """What children are forked from; it has the modules' paths and the environment of when it was started."""
+    """What children are forked from; it has the modules' paths of when it was started."""
 
     process: subprocess.Popen[bytes]
     orders: socket.socket
-    environment: dict[str, str]
+    read_once: dict[str, str]
 
     @property
     def is_alive(self) -> bool:
@@ -115,9 +119,14 @@ class Starter:
             return _start_alone(folder, errors)
         self._leave_what_is_our_parents()
         ours, theirs = _make_pipes()
+        environment = _environment() | _ONE_THREAD
         try:
             with self._lock:
-                return Forked(self._order(folder, [*theirs, errors]), *ours)
+                child = Forked(self._order(folder, [*theirs, errors], environment), *ours)
+            with suppress(BrokenPipeError):  # it ended at once: the next word to it tells why
+                child.stdin.write(json.dumps(environment) + "\n")
+                child.stdin.flush()
+            return child
         except BaseException:
             for stream in ours:
                 stream.close()
@@ -139,10 +148,9 @@ class Starter:
                 self._program.leave()
             self._lock, self._pid, self._program = threading.Lock(), os.getpid(), None  # the lock may be held for ever
 
-    def _order(self, folder: str, streams: list[int]) -> int:
-        environment = _environment() | _ONE_THREAD
+    def _order(self, folder: str, streams: list[int], environment: dict[str, str]) -> int:
         program = self._program
-        if program is not None and program.is_alive and program.environment == environment:
+        if program is not None and program.is_alive and program.read_once == _read_once(environment):
             with suppress(OSError):  # it ends just now, or was killed
                 return self._order_from(program, folder, streams)
         self.close()
@@ -186,7 +194,7 @@ def _start_program(environment: dict[str, str], errors: int) -> _Program:
         except BaseException:
             ours.close()
             raise
-    return _Program(process, ours, environment)
+    return _Program(process, ours, _read_once(environment))
 
 
 def _start_alone(folder: str, errors: int) -> subprocess.Popen[str]:
@@ -199,6 +207,10 @@ def _start_alone(folder: str, errors: int) -> subprocess.Popen[str]:
         env=_environment(),
         text=True,
     )
+
+
+def _read_once(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(_READ_ONCE)}
 
 
 def _environment() -> dict[str, str]:

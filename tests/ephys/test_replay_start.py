@@ -82,7 +82,41 @@ def test_a_program_that_was_killed_is_started_again(starter: Starter, tmp_path: 
         assert has_ended(killed)
 
 
-def test_another_environment_is_met_by_another_program(
+def environment_of(child: Child) -> dict[str, str]:
+    """Return what a child shows of its environment, by the class that it is asked to open."""
+    (Path.cwd() / "shows.py").write_text(
+        "import json, os\n\n\nclass Shows:\n    def __init__(self):\n"
+        "        raise ValueError(json.dumps(dict(os.environ)))\n"
+    )
+    leaf = {"class": "shows.Shows", "module": "shows", "kwargs": {}, "version": "0", "relative_paths": False}
+    assert child.stdin is not None
+    assert child.stdout is not None
+    child.stdin.write(json.dumps({"description": {}, "leaves": [leaf]}) + "\n")
+    child.stdin.flush()
+    error = str(json.loads(child.stdout.readline())["error"])
+    return dict(json.loads(error.removeprefix("ValueError: ")))
+
+
+def test_each_child_has_the_environment_of_its_start(
+    starter: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("A_LABS_OWN", "first")
+    with started(starter, tmp_path) as child:
+        first = parent_of(child)
+        assert environment_of(child)["A_LABS_OWN"] == "first"
+    monkeypatch.setenv("A_LABS_OWN", "second \udc80")
+    monkeypatch.setenv("ANOTHER", "x" * 100_000)
+    with started(starter, tmp_path) as child:
+        assert parent_of(child) == first
+        assert environment_of(child)["A_LABS_OWN"] == "second \udc80"
+    monkeypatch.delenv("A_LABS_OWN")
+    with started(starter, tmp_path) as child:
+        assert "A_LABS_OWN" not in environment_of(child)
+
+
+def test_what_python_reads_once_is_met_by_another_program(
     starter: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with started(starter, tmp_path) as child:
