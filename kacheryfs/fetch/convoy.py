@@ -25,18 +25,16 @@ MAX_BATCHES = 8
 
 
 class Checking:
-    """Verifies and stores a batch that was received: each once, in a thread."""
+    """Verifies and stores a batch that was received; called once, in a thread."""
 
-    def __init__(self, file: OpenFile, blocks: BlockRange, buffer: Buffer, *, is_awaited: bool = False) -> None:
-        """``buffer`` is at least as long as the blocks; ``is_awaited``: a reader waits for one of them."""
+    def __init__(self, file: OpenFile, blocks: BlockRange, buffer: Buffer) -> None:
+        """``buffer`` is at least as long as the blocks."""
         self.blocks = blocks
-        self.is_awaited = is_awaited
         self.buffer = buffer
         self.view = memoryview(buffer)[: len(file.layout.bytes_of(blocks))]
         self.landed: list[VerifiedBlock | None] = []
         """What came before the first false block: None each, or the block itself where the store can't keep it."""
         self.error: ProofError | None = None
-        self.verified: list[VerifiedBlock] = []
         self._file = file
 
     @property
@@ -45,21 +43,18 @@ class Checking:
         proof = self._file.proof
         return all(proof.missing_group(block) is None for block in (self.blocks.start, self.blocks.stop - 1))
 
-    def verify(self) -> None:
-        """Verify what comes before the first false block."""
+    def __call__(self) -> None:
+        verified = []
         for block in self.blocks:
             try:
-                self.verified.append(self._file.proof.verify(block, self._data_of(block)))
+                verified.append(self._file.proof.verify(block, self._data_of(block)))
             except ProofError as exc:
                 self.error = exc
                 break
-
-    def store(self) -> None:
-        """Store what was verified."""
-        if self.verified and self._file.stored.put_all(self.verified):
-            self.landed = [None] * len(self.verified)
+        if verified and self._file.stored.put_all(verified):
+            self.landed = [None] * len(verified)
         else:
-            self.landed = [self._put(block) for block in self.verified]
+            self.landed = [self._put(block) for block in verified]
 
     def _data_of(self, block: int) -> memoryview:
         layout = self._file.layout
@@ -81,20 +76,17 @@ class Convoy:
         checkings: Sequence[Checking],
         *,
         on_received: Callable[[int], None],
-        on_verified: Callable[[Checking], None],
         on_checked: Callable[[Checking], None],
     ) -> None:
-        """All are called in the event loop: with how many more bytes came, and with each batch once it is checked.
+        """Both are called in the event loop: with how many more bytes came, and with each batch once it is checked.
 
-        ``on_verified``: before that with each that somebody waits for, while it is being stored. What they raise comes
-        out of ``raise_error``.
+        What they raise comes out of ``raise_error``.
         """
         self._checkings = checkings
         self._on_received = on_received
-        self._on_verified = on_verified
         self._on_checked = on_checked
         self._token = trio.lowlevel.current_trio_token()
-        self._n_checked = self._n_told = 0
+        self._n_checked = 0
         self._received_bytes = 0
         self._checked_bytes = 0
         self._told_bytes = 0  # of those received; each counts all batches
@@ -125,10 +117,7 @@ class Convoy:
     def advance(self) -> memoryview | None:
         """Check the first batch, which is full; return the next one's buffer where the thread may go on."""
         checking = self._checkings[self._n_checked]
-        checking.verify()
-        if checking.is_awaited:
-            self._token.run_sync_soon(self._show, self._n_checked)
-        checking.store()
+        checking()
         self._n_checked += 1
         self._checked_bytes += len(checking.view)
         self._untold.append((checking, self._checked_bytes))
@@ -137,14 +126,6 @@ class Convoy:
             return None
         self._token.run_sync_soon(self.tell)  # of the last one whoever called tells, so that the run ends with it
         return following.view
-
-    def _show(self, number: int) -> None:
-        if number < self._n_told:
-            return  # told with the one before it, and its buffer may be another's by now
-        try:
-            self._on_verified(self._checkings[number])
-        except Exception as exc:  # an outer edge, as in ``tell``
-            self._failure = exc
 
     def raise_error(self) -> None:
         """Raise what was found wrong with a batch; ProofError, or what ``on_checked`` raised."""
@@ -158,7 +139,6 @@ class Convoy:
         """Tell of what was checked and not told of yet; called when a thread is back, too."""
         while self._untold:
             checking, received_bytes = self._untold.popleft()
-            self._n_told += 1
             try:
                 self._tell_received(received_bytes)
                 self._on_checked(checking)

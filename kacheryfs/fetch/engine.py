@@ -169,7 +169,6 @@ async def open_engine(store: Store, catalog: Catalog, limits: EngineLimits) -> A
         engine = Engine(store, catalog, limits, nursery)
         try:
             yield engine
-            await engine.scheduler.fleet.settle()
             await engine.prover.finish()
         except Exception as exc:
             failure = exc  # raised below: out of the nursery it would come wrapped in a group

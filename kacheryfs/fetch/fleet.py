@@ -26,7 +26,6 @@ log = logging.getLogger(__name__)
 
 MAX_BUFFER_BYTES = 96 * 1024 * 1024
 """Of all runs together: small files proven whole, and legacy chunks, take up to 64 MiB each."""
-SETTLE_TIMEOUT_S = 1.0
 
 
 class Fleet:
@@ -62,12 +61,6 @@ class Fleet:
         if not self._runs and self._any.is_set():
             self._any = trio.Event()
         await self._any.wait()
-
-    async def settle(self) -> None:
-        """Wait until what readers were given before it was stored has landed; no longer than a store takes."""
-        with trio.move_on_after(SETTLE_TIMEOUT_S):
-            for flight in [flight for run in self for flight in run.flights if flight.at_hand.is_set()]:
-                await flight.done.wait()
 
     def start(self, file: OpenFile, flight: Flight, choice: Choice) -> bool:
         """Start a run that begins with ``flight``, and with what may follow it; False: no buffer is free now."""

@@ -40,8 +40,6 @@ class Flight:
     n_together: int
     """How many blocks were asked for in one go: what its run may take, or share with those of others."""
     state: FlightState = FlightState.PENDING
-    at_hand: trio.Event = field(default_factory=trio.Event)
-    """It was verified, and can be read out of memory or the store."""
     done: trio.Event = field(default_factory=trio.Event)
     waiters: int = 0
     carriers: list[str] = field(default_factory=list)
@@ -65,13 +63,7 @@ class Flight:
         if not self.waiters:
             self.landed = None  # a queue may hold this flight for long
 
-    def take_back(self) -> None:
-        """Note that it is not at hand, after all: what carried it ended before it was landed."""
-        if self.at_hand.is_set():
-            self.at_hand = trio.Event()
-
     def land(self, block: VerifiedBlock | None) -> None:
         self.landed = block if self.waiters else None
         self.state = FlightState.LANDED
-        self.at_hand.set()
         self.done.set()

@@ -49,38 +49,25 @@ class Recent:
     def __init__(self) -> None:
         self._batches: deque[tuple[weakref.ref[OpenFile], Batch]] = deque()
         self._free: list[Buffer] = []
-        self._lent: dict[int, tuple[OpenFile, Batch] | None] = {}  # by the buffer's ``id``, with what of it is shown
+        self._n_lent = 0
 
     @property
     def n_spare(self) -> int:
         """How many buffers a run that could do with one may be lent now."""
-        return max(_MAX_LENT - len(self._lent), 0)
+        return max(_MAX_LENT - self._n_lent, 0)
 
     def lend(self, n_bytes: int) -> Buffer:
         """Return a buffer of at least ``n_bytes``; its borrower calls ``keep`` or ``give_back``."""
-        buffer = self._take(n_bytes)
-        self._lent[id(buffer)] = None
-        return buffer
-
-    def _take(self, n_bytes: int) -> Buffer:
+        self._n_lent += 1
         if n_bytes > BATCH_BYTES:
             return bytearray(n_bytes)  # a legacy chunk, or a small file that is proven whole
         if not self._free and len(self._batches) >= MAX_BATCHES:
             self._drop_oldest()
         return self._free.pop() if self._free else _new_batch_buffer()
 
-    def show(self, file: OpenFile, blocks: BlockRange, buffer: Buffer) -> None:
-        """Let readers have what a lent buffer begins with, the verified bytes of ``blocks``, until it is taken back."""
-        assert id(buffer) in self._lent
-        self._lent[id(buffer)] = (file, _enter(file, blocks, buffer))
-
     def give_back(self, buffer: Buffer) -> None:
-        self._take_back(buffer)
+        self._n_lent -= 1
         self._free_up(buffer)
-
-    def _take_back(self, buffer: Buffer) -> None:
-        if shown := self._lent.pop(id(buffer)):
-            _forget(*shown)
 
     def _free_up(self, buffer: Buffer) -> None:
         if len(buffer) == BATCH_BYTES and len(self._free) < _MAX_FREE:
@@ -88,32 +75,23 @@ class Recent:
 
     def keep(self, file: OpenFile, blocks: BlockRange, buffer: Buffer) -> None:
         """Take back a buffer that begins with the verified bytes of ``blocks``."""
-        self._take_back(buffer)
+        self._n_lent -= 1
         if len(buffer) != BATCH_BYTES:
             return
-        self._batches.append((weakref.ref(file), _enter(file, blocks, buffer)))
+        batch = Batch(file.layout.bytes_of(blocks), blocks, buffer)
+        for block in blocks:
+            file.recent[block] = batch
+        self._batches.append((weakref.ref(file), batch))
         if len(self._batches) > MAX_BATCHES:
             self._drop_oldest()
 
     def _drop_oldest(self) -> None:
         reference, batch = self._batches.popleft()
         file = reference()
-        if file is not None:
-            _forget(file, batch)
+        for block in batch.blocks if file else ():
+            if file is not None and file.recent.get(block) is batch:
+                del file.recent[block]
         self._free_up(batch.buffer)
-
-
-def _enter(file: OpenFile, blocks: BlockRange, buffer: Buffer) -> Batch:
-    batch = Batch(file.layout.bytes_of(blocks), blocks, buffer)
-    for block in blocks:
-        file.recent[block] = batch
-    return batch
-
-
-def _forget(file: OpenFile, batch: Batch) -> None:
-    for block in batch.blocks:
-        if file.recent.get(block) is batch:
-            del file.recent[block]
 
 
 def _new_batch_buffer() -> mmap.mmap:

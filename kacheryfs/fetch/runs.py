@@ -51,10 +51,6 @@ class Run:
         """How many of its first blocks somebody waits for; the rest comes for the future."""
         return next((n for n, flight in enumerate(self.flights) if not flight.waiters), len(self.flights))
 
-    def flights_of(self, blocks: BlockRange) -> list[Flight]:
-        """Return what it carries of ``blocks``, which are its own."""
-        return self.flights[blocks.start - self.blocks.start : blocks.stop - self.blocks.start]
-
     @property
     def is_awaited(self) -> bool:
         """Whether somebody waits for anything that it still carries."""

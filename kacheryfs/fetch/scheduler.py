@@ -72,7 +72,7 @@ class Scheduler:
     async def ensure(
         self, file: OpenFile, blocks: Collection[int], behind: Collection[int] = (), ahead: Collection[int] = ()
     ) -> dict[int, VerifiedBlock]:
-        """Wait, without a deadline, until every block is at hand; return those that the store could not keep.
+        """Wait, without a deadline, until every block is in the store; return those that it could not keep.
 
         What of ``behind`` and ``ahead`` follows ``blocks`` comes behind them in one request; ``ahead`` are hints, and
         ``behind`` belongs to what is demanded, nobody is to wait for it elsewhere. OfflineError.
@@ -84,7 +84,7 @@ class Scheduler:
                 self._add_ahead(file, block, n_together, is_guessed=False)
             self.hint(file, ahead)
             for flight in flights:
-                await flight.at_hand.wait()
+                await flight.done.wait()
             return {flight.block: flight.landed for flight in flights if flight.landed}
         finally:
             for flight in flights:
@@ -202,7 +202,6 @@ class Scheduler:
         for flight in _failed_at(run, unlanded, error):
             flight.tried[run.provider.peer.url] = str(error)
         for flight in reversed(unlanded):
-            flight.take_back()
             if isinstance(error, PeerLackedGroupError):
                 self._stall(run.file, flight)
             else:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 
 import trio
 
@@ -98,7 +97,7 @@ class Transfer:
         self, run: Run, stream: RangeStream, batches: Sequence[BlockRange], landing: Landing
     ) -> None:
         file, peer = run.file, run.provider.peer
-        lent = deque(self._lend(run, blocks) for blocks in batches)
+        lent = deque(Checking(file, blocks, self._recent.lend(len(file.layout.bytes_of(blocks)))) for blocks in batches)
 
         def land(checking: Checking) -> None:
             lent.remove(checking)
@@ -107,10 +106,7 @@ class Transfer:
                 landing(block, unstored)
 
         convoy = Convoy(
-            list(lent),
-            on_received=lambda n_bytes: run.note_received(n_bytes, trio.current_time()),
-            on_verified=partial(self._show, run),
-            on_checked=land,
+            list(lent), on_received=lambda n_bytes: run.note_received(n_bytes, trio.current_time()), on_checked=land
         )
         try:
             while convoy.front is not None:
@@ -124,21 +120,6 @@ class Transfer:
             convoy.tell()
             for checking in lent:
                 self._recent.give_back(checking.buffer)
-
-    def _lend(self, run: Run, blocks: BlockRange) -> Checking:
-        file = run.file
-        buffer = self._recent.lend(len(file.layout.bytes_of(blocks)))
-        return Checking(file, blocks, buffer, is_awaited=any(flight.waiters for flight in run.flights_of(blocks)))
-
-    def _show(self, run: Run, checking: Checking) -> None:
-        """Let who waits for a batch read it while it is being stored, which takes as long as verifying it."""
-        n_verified = len(checking.verified)
-        if not n_verified or run.file.retired:
-            return
-        blocks = BlockRange(checking.blocks.start, checking.blocks.start + n_verified)
-        self._recent.show(run.file, blocks, checking.buffer)
-        for flight in run.flights_of(blocks):
-            flight.at_hand.set()
 
     async def _receive_some(self, run: Run, stream: RangeStream, convoy: Convoy) -> None:
         front, rest = convoy.front, convoy.rest

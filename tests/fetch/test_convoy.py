@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 
@@ -12,7 +11,6 @@ import pytest
 import trio
 from fakes import FakeFile, FakePeer, Wrapper
 
-from kacheryfs.core.manifest import VerifiedBlock
 from kacheryfs.core.model import BLOCK_BYTES, Binding, BlockRange, ByteRange
 from kacheryfs.core.request import FileRequest
 from kacheryfs.errors import ProofError
@@ -21,7 +19,6 @@ from kacheryfs.fetch.convoy import MAX_BATCHES, Checking, Convoy
 from kacheryfs.fetch.recent import BATCH_BYTES, Recent
 from kacheryfs.peers.peer import RangeStream, WhenFull
 from kacheryfs.peers.stats import PeerStats
-from kacheryfs.store.files import StoredFile
 
 N_BLOCKS = 40
 BATCH_BLOCKS = BATCH_BYTES // BLOCK_BYTES
@@ -132,9 +129,8 @@ async def test_a_false_block_ends_it_and_what_came_before_it_stays(fast, start):
 
 async def _convoy(engine, recent: Recent, **calls) -> Convoy:
     file = (await engine.locate(REQUEST)).file
-    buffers = [recent.lend(BLOCK_BYTES) for _ in range(2)]
-    checkings = [Checking(file, BlockRange(at, at + 1), buffer, is_awaited=True) for at, buffer in enumerate(buffers)]
-    return Convoy(checkings, **{"on_verified": lambda checking: None, **calls})
+    checkings = [Checking(file, BlockRange(at, at + 1), recent.lend(BLOCK_BYTES)) for at in range(2)]
+    return Convoy(checkings, **calls)
 
 
 async def test_what_its_listeners_raise_comes_out_of_it_and_not_of_trio(start):
@@ -183,87 +179,3 @@ def test_who_takes_several_buffers_leaves_some_to_others():
     for buffer in lent:
         recent.give_back(buffer)
     assert recent.n_spare == first
-
-
-async def test_who_waits_is_given_a_block_while_it_is_being_stored(start, monkeypatch):
-    read, real = threading.Event(), StoredFile.put_all
-    was_in_time = []
-
-    def put_all(self: StoredFile, blocks: Sequence[VerifiedBlock]) -> bool:
-        was_in_time.append(read.wait(10))
-        return real(self, blocks)
-
-    monkeypatch.setattr(StoredFile, "put_all", put_all)
-    async with start(_Threaded(FakePeer([FILE]))) as engine:
-        located = await engine.locate(REQUEST)
-        with closing(located.open()) as reader:
-            assert bytes(await reader.read(5, 100)) == FILE.data[5:105]
-            assert located.present_bytes() == 0
-            assert bytes(await reader.read(200, 100)) == FILE.data[200:300]
-            read.set()
-            while not located.present_bytes():
-                await trio.sleep(0.01)
-    assert was_in_time[0]
-
-
-@pytest.mark.expects_warnings
-async def test_what_could_not_be_stored_by_a_defect_is_read_no_more_and_fetched_again(start, monkeypatch):
-    broken, gate = [True], threading.Event()
-    real = Checking.store
-
-    def store(self: Checking) -> None:
-        if broken.pop() if broken else False:
-            gate.wait(10)
-            raise ValueError("a defect")
-        real(self)
-
-    monkeypatch.setattr(Checking, "store", store)
-    peers = [_Threaded(FakePeer([FILE], url=f"fake://{name}")) for name in "ab"]
-    async with start(*peers) as engine:
-        located = await engine.locate(REQUEST)
-        with closing(located.open()) as reader, trio.fail_after(30):
-            assert bytes(await reader.read(0, 10)) == FILE.data[:10]
-            (shown,) = located.file.recent.values()
-            gate.set()
-            while located.file.recent.get(0) is shown:
-                await trio.sleep(0.01)
-            shown.buffer[:10] = bytes(10)  # another run receives into it
-            assert bytes(await reader.read(0, 10)) == FILE.data[:10]
-            while not located.present_bytes():
-                await trio.sleep(0.01)
-
-
-async def test_a_batch_that_was_told_of_is_not_shown_afterwards(start):
-    """Its buffer may be another's by then."""
-    shown: list[Checking] = []
-    async with start(FakePeer([FILE])) as engine:
-        reader = (await engine.locate(REQUEST)).open()
-        await reader.read(0, 1)
-        convoy = await _convoy(
-            engine, Recent(), on_received=lambda n: None, on_verified=shown.append, on_checked=lambda checking: None
-        )
-        convoy.begin_hop()
-        for at in range(2):  # both before the event loop has its turn
-            convoy.rest[:] = FILE.data[at * BLOCK_BYTES :][: len(convoy.rest)]
-            convoy.advance()
-        convoy.tell()
-        await trio.testing.wait_all_tasks_blocked()
-        assert not shown
-        reader.close()
-
-
-async def test_what_is_shown_is_gone_once_it_is_given_back(start):
-    recent = Recent()
-    async with start(FakePeer([FILE])) as engine:
-        file = (await engine.locate(REQUEST)).file
-        for is_kept in (False, True):
-            buffer = recent.lend(BLOCK_BYTES)
-            recent.show(file, BlockRange(3, 4), buffer)
-            assert file.recent[3].view(ByteRange(3 * BLOCK_BYTES, 3 * BLOCK_BYTES + 9)).obj is buffer
-            if is_kept:
-                recent.keep(file, BlockRange(3, 4), buffer)
-            else:
-                recent.give_back(buffer)
-            assert (3 in file.recent) == is_kept
-        with pytest.raises(AssertionError):
-            recent.show(file, BlockRange(3, 4), buffer)
