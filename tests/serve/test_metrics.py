@@ -62,7 +62,11 @@ async def test_answers_bytes_and_refusals_are_counted():
         assert (await asker.ask(wire.sha1_path(sha1), authorization=said)).status == 200
         assert (await server.ask("/nothing", authorization=said)).status == 404
         assert (await server.ask("/v1/peer")).status == 401
-        found = await numbers(client)
+        with trio.fail_after(10):  # an answer is counted once it was sent: its asker may have it a moment earlier
+            while not {f'requests_total{{status="{status}"}}' for status in (200, 404, 401)} <= {
+                *(found := await numbers(client))
+            }:
+                await trio.sleep(0.01)
         assert found['requests_total{status="200"}'] == found['requests_total{status="404"}'] == 1
         assert found['refused_total{reason="secret"}'] == found['requests_total{status="401"}'] == 1
         assert found["connections_total"] == 3
