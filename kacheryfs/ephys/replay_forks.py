@@ -44,14 +44,6 @@ def main() -> None:
             if not folder:
                 return
             _answer(orders, os.fsdecode(folder), streams)
-            _import_the_rest()  # while the first child does so itself: the next need not
-
-
-def _import_the_rest() -> None:
-    """Import what most recordings are opened and filtered by: 0.4 s of each replay. What can't be is the child's."""
-    with suppress(Exception):
-        import spikeinterface.extractors
-        import spikeinterface.preprocessing  # noqa: F401
 
 
 def _answer(orders: socket.socket, folder: str, streams: list[int]) -> None:

@@ -28,8 +28,11 @@ _PROGRAM = "from kacheryfs.ephys.replay_forks import main; main()"
 _ALONE = "from kacheryfs.ephys.replay_child import main; main()"
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """What forks should have no others; and nothing that a replay computes gains by them."""
-_READ_ONCE = ("PYTHON", "LD_", "HDF5_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "SPIKEINTERFACE_", "TMP", "TEMP")
-"""Variables that begin so are read when a program starts or imports; all others can be changed in a child."""
+_READ_ONCE = (
+    *("PYTHON", "LD_", "LANG", "LC_", "TZ", "TMP", "TEMP"),
+    *("HDF5_", "OMP_", "OPENBLAS_", "MKL_", "NUMBA_", "NUMCODECS_", "SCIPY_", "SPIKEINTERFACE_", "ZARR_"),
+)
+"""Variables that begin so are read when a program starts or imports; others can be changed in a child."""
 _ANSWER_S = 300.0
 """Importing SpikeInterface takes a second, from a busy cluster's disk a minute or two."""
 
@@ -118,15 +121,22 @@ class Starter:
         if not can_fork():
             return _start_alone(folder, errors)
         self._leave_what_is_our_parents()
-        ours, theirs = _make_pipes()
-        environment = _environment() | _ONE_THREAD
+        environment = {name: value for name, value in (_environment() | _ONE_THREAD).items() if name}
+        child = self._fork(folder, errors, environment)
         try:
-            with self._lock:
-                child = Forked(self._order(folder, [*theirs, errors], environment), *ours)
             with suppress(BrokenPipeError):  # it ended at once: the next word to it tells why
                 child.stdin.write(json.dumps(environment) + "\n")
                 child.stdin.flush()
-            return child
+        except BaseException:
+            end(child)
+            raise
+        return child
+
+    def _fork(self, folder: str, errors: int, environment: dict[str, str]) -> Forked:
+        ours, theirs = _make_pipes()
+        try:
+            with self._lock:
+                return Forked(self._order(folder, [*theirs, errors], environment), *ours)
         except BaseException:
             for stream in ours:
                 stream.close()

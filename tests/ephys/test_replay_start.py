@@ -116,7 +116,19 @@ def test_each_child_has_the_environment_of_its_start(
         assert "A_LABS_OWN" not in environment_of(child)
 
 
-def test_what_python_reads_once_is_met_by_another_program(
+@pytest.mark.parametrize("name", ["PYTHONHASHSEED", "LC_ALL", "TZ", "HDF5_PLUGIN_PATH"])
+def test_what_is_read_once_is_met_by_another_program(
+    starter: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with started(starter, tmp_path) as child:
+        first = parent_of(child)
+    monkeypatch.setenv(name, "1")
+    with started(starter, tmp_path) as child:
+        assert parent_of(child) != first
+    assert has_ended(first)
+
+
+def test_where_modules_are_is_met_by_another_program(
     starter: Starter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with started(starter, tmp_path) as child:
@@ -124,7 +136,21 @@ def test_what_python_reads_once_is_met_by_another_program(
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with started(starter, tmp_path) as child:
         assert parent_of(child) != first
-    assert has_ended(first)
+
+
+def test_a_child_that_ends_before_it_has_read_its_environment_holds_nobody_up() -> None:
+    program = """
+import os, tempfile
+from kacheryfs.ephys.replay_start import Starter, end
+os.environ["LARGE"] = "x" * 100_000  # more than a pipe takes
+n_descriptors = len(os.listdir("/proc/self/fd"))
+starter = Starter()
+with tempfile.TemporaryFile() as errors:
+    end(starter.start("/nonexistent", errors.fileno()))
+    starter.close()
+assert len(os.listdir("/proc/self/fd")) == n_descriptors
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 def test_the_program_that_can_not_run_is_an_error_of_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
